@@ -1,0 +1,1 @@
+"""Calibration errors and reliability curves from tables of predictions; numpy and SciPy only."""

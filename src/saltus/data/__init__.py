@@ -1,0 +1,1 @@
+"""Text and arithmetic: from a catalogue entry to batches of tokens."""

@@ -1,0 +1,1 @@
+"""Scores and thresholds from tables of probe results; numpy and SciPy only."""

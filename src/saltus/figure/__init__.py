@@ -1,0 +1,1 @@
+"""One module per figure; drawn from small derived tables alone."""

@@ -1,0 +1,1 @@
+"""Power laws with certificates and intervals; numpy and SciPy only."""

@@ -1,0 +1,1 @@
+"""What a checkpoint can do and how well it knows it: decoding, arithmetic, held-out text."""

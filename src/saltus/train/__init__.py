@@ -1,0 +1,1 @@
+"""Schedules, the per-replica optimizer, and trunks with an anneal at every horizon."""
