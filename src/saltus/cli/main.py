@@ -1,0 +1,65 @@
+"""The command line: finds the command's module, and turns what a user must know into one line."""
+
+import argparse
+import os
+import sys
+from importlib import import_module
+
+from saltus import __version__
+from saltus.errors import SaltusError, nearest
+
+COMMANDS = {
+    "plan": "print every job's parameters, tokens, FLOPs and estimated time; run nothing",
+    "check": "validate a study file",
+    "prepare": "corpora, tokenizer and shards of a study, without Snakemake",
+    "train": "train a study's sizes, without Snakemake; resumable, with --time-limit",
+    "probe": "probe what was trained, without Snakemake",
+    "analyse": "tables, laws, thresholds and calibration of a study, without Snakemake",
+    "figures": "redraw the figures and the report of a folder from its tables alone",
+    "export": "write a checkpoint in the format of Qwen3 for transformers",
+    "publish": "copy a finished study's small tables and figures to results/reference",
+    "schema": "print the JSON Schema of study files",
+    "stage": "one stage of the workflow (called by the rules)",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, or 2 for what the user must change."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    command, *rest = arguments
+    if command not in COMMANDS:
+        print(f"saltus: unknown command '{command}'{nearest(command, COMMANDS)}", file=sys.stderr)
+        return 2
+    module = import_module(f"saltus.cli.{command}")
+    parser = argparse.ArgumentParser(prog=f"saltus {command}", description=COMMANDS[command])
+    module.add_arguments(parser)
+    try:
+        return int(module.run(parser.parse_args(rest)) or 0)
+    except SaltusError as error:
+        print(f"saltus {command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"saltus {__version__}: a scaling-laws and emergence laboratory",
+            "",
+            "usage: saltus COMMAND [options]    (saltus COMMAND --help tells more)",
+            "",
+            *lines,
+        ]
+    )

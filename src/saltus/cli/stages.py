@@ -1,0 +1,217 @@
+"""What each stage reads and writes; imports are inside, so that a stage loads only what it uses."""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saltus.files import read_json, read_table, write_json, write_table, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def corpus(options: argparse.Namespace) -> None:
+    """Write a corpus's canonical text and manifest."""
+    from saltus.data.catalogue import from_mapping
+    from saltus.data.corpus import build_corpus
+
+    build_corpus(from_mapping(options.spec), options.out, options.cache)
+
+
+def _shares(raw: dict[str, float]) -> Any:
+    from saltus.data.shards import Shares
+
+    return Shares(validation=raw["validation"], test=raw["test"])
+
+
+def tokenizer(options: argparse.Namespace) -> None:
+    """Train the tokenizer on the training split of the corpora in `--input`."""
+    from itertools import chain
+
+    from saltus.data.corpus import read_texts
+    from saltus.data.shards import texts_of
+    from saltus.data.tokenizer import train_tokenizer
+
+    spec = options.spec
+    shares = _shares(spec["split"])
+    texts = chain.from_iterable(
+        texts_of(read_texts(folder), "train", shares) for folder in options.input
+    )
+    trained = train_tokenizer(texts, spec["vocabulary"], tuple(spec["specials"]))
+    trained.save(options.out / "tokenizer.json")
+
+
+def shards(options: argparse.Namespace) -> None:
+    """Encode the corpora in `--input` (folders named by domain, the tokenizer's folder last)."""
+    from saltus.data.corpus import read_texts
+    from saltus.data.shards import build_shards
+    from saltus.data.tokenizer import TextTokenizer
+    from saltus.data.writing import RELATIONS, SYMBOLS
+
+    *folders, tokenizer_folder = options.input
+    text_tokenizer = TextTokenizer.load(tokenizer_folder / "tokenizer.json")
+    domains = {folder.name: read_texts(folder) for folder in folders}
+    build_shards(
+        domains,
+        text_tokenizer,
+        options.out,
+        _shares(options.spec["split"]),
+        held_out_only=options.spec["held_out_only"],
+    )
+    relations = {
+        arm: sign if sign.startswith("<|") else None for arm, sign in RELATIONS.items()
+    }
+    alphabet = {
+        "symbols": [text_tokenizer.encode(symbol)[0] for symbol in SYMBOLS],
+        "relations": {
+            arm: text_tokenizer.encode(RELATIONS[arm])[0]
+            if special is None
+            else text_tokenizer.special(special)
+            for arm, special in relations.items()
+            if special is None or special in text_tokenizer.specials
+        },
+        "separator": text_tokenizer.separator,
+    }
+    write_json(options.out / "alphabet.json", alphabet)
+    write_json(options.out / "token_bytes.json", text_tokenizer.token_bytes.tolist())
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train one (size, replica block)."""
+    from saltus.device import resolve_device
+    from saltus.train.job import run_job
+    from saltus.train.spec import TrainSpec
+
+    spec = TrainSpec.from_json(json.dumps(options.spec))
+    device = resolve_device(options.device)
+    run_job(spec, options.shards, options.out, options.states, device, options.code)
+
+
+def probe(options: argparse.Namespace) -> None:
+    """Probe the checkpoints of one (size, replica block) in the folder `--input`."""
+    from saltus.device import resolve_device
+    from saltus.probe.job import run_probe
+    from saltus.probe.spec import ProbeSpec
+    from saltus.train.spec import TrainSpec
+
+    spec = TrainSpec.from_json(json.dumps(options.spec["train"]))
+    asked = ProbeSpec.from_json(json.dumps(options.spec["probe"]))
+    device = resolve_device(options.device)
+    run_probe(spec, asked, options.shards, options.input[0], options.out, device)
+
+
+def _joined(folders: Sequence[Path], name: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    found = [read_table(folder / name) for folder in folders]
+    return pd.concat([table for table in found if len(table)] or found[:1], ignore_index=True)
+
+
+def tables(options: argparse.Namespace) -> None:
+    """Join the jobs' outputs: `--input` holds all training folders, then all probing folders."""
+    from saltus.tables import runs_table, with_runs
+
+    half = len(options.input) // 2
+    trained, probed = options.input[:half], options.input[half:]
+    statuses = [read_json(folder / "status.json") for folder in trained]
+    items = _joined(probed, "items.parquet")
+    losses = _joined(probed, "losses.parquet")
+    runs = runs_table(statuses, losses, items, options.spec["training_domains"])
+    write_table(options.out / "runs.parquet", runs)
+    write_table(options.out / "curves.parquet", _joined(trained, "curve.parquet"))
+    for name, table in (
+        ("items", items),
+        ("losses", losses),
+        ("tokens", _joined(probed, "tokens.parquet")),
+    ):
+        write_table(options.out / f"{name}.parquet", with_runs(table, runs))
+    study = options.out.parent
+    write_json(study / "study.json", options.spec["study"])
+    write_json(study / "machine.json", _machine(statuses, runs))
+
+
+def _machine(statuses: Sequence[dict[str, Any]], runs: "pd.DataFrame") -> dict[str, Any]:
+    """Return what the study ran on, from the jobs' own records."""
+    largest = runs.groupby(["size", "block", "replica"])["horizon"].transform("max")
+    seconds = runs.loc[runs["horizon"] == largest, "seconds"].sum()
+    return {
+        "machine": platform.platform(terse=True),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "device": ", ".join(sorted({status["device"] for status in statuses})),
+        "python": platform.python_version(),
+        "torch": ", ".join(sorted({status["torch"] for status in statuses})),
+        "training_jobs": len(statuses),
+        "training_core_seconds": round(float(seconds), 1),
+        "peak_memory_bytes": max(status["peak_memory_bytes"] for status in statuses),
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def laws(options: argparse.Namespace) -> None:
+    """Fit the laws of `runs`; with learning-rate factors, the rate rule as well."""
+    from saltus.law.rates import fit_rate_rule
+    from saltus.law.summary import summarise_laws
+
+    runs = read_table(options.input[0])
+    if options.spec["sweep"]:
+        rule, rows = fit_rate_rule(runs)
+        write_table(options.out / "tables" / "rates.parquet", rows)
+        write_json(options.out / "rates.json", rule)
+    best = runs[runs["rate_factor"] == 1.0]
+    write_json(options.out / "laws.json", summarise_laws(best))
+
+
+def thresholds(options: argparse.Namespace) -> None:
+    """Score the items and find the thresholds: `--input` is items, then runs."""
+    from saltus.emerge.scores import score_table
+    from saltus.emerge.summary import summarise_thresholds
+
+    items, runs = map(read_table, options.input)
+    runs = runs[runs["rate_factor"] == 1.0]
+    scores = score_table(items[items["run"].isin(runs["run"])], runs)
+    write_table(options.out / "scores.parquet", scores)
+    write_table(options.out / "thresholds.parquet", summarise_thresholds(scores))
+
+
+def calibration(options: argparse.Namespace) -> None:
+    """Measure calibration: `--input` is tokens, items, runs."""
+    from saltus.calibrate.summary import summarise_calibration, summarise_reliability
+
+    tokens, items, runs = map(read_table, options.input)
+    runs = runs[runs["rate_factor"] == 1.0]
+    tokens, items = (table[table["run"].isin(runs["run"])] for table in (tokens, items))
+    domains = options.spec["training_domains"]
+    errors = summarise_calibration(tokens, items, runs, domains=domains)
+    write_table(options.out / "calibration.parquet", errors)
+    curves = summarise_reliability(tokens, items, runs, domains=domains)
+    write_table(options.out / "reliability.parquet", curves)
+
+
+def figures(options: argparse.Namespace) -> None:
+    """Draw all figures of the study folder in `--input`."""
+    from saltus.figure.catalogue import draw_all
+    from saltus.figure.tables import load_tables
+
+    draw_all(load_tables(options.input[0]), options.out)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write the report of the study folder in `--input`, its figures in `figures`."""
+    from saltus.figure.tables import load_tables
+    from saltus.report.render import render
+
+    folder = options.input[0]
+    write_text(options.out, render(load_tables(folder), folder / "figures"))

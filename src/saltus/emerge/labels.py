@@ -1,0 +1,43 @@
+"""How counts and thresholds are printed: `41k`, `1.2M`, `41k [31k, 56k]`, `> 148k`."""
+
+import math
+
+
+def format_count(count: float) -> str:
+    """Print a count of parameters or tokens with two to three figures.
+
+    600 → `600`, 6_700 → `6.7k`, 41_000 → `41k`, 148_032 → `148k`, 1_200_000 → `1.2M`,
+    4.4e9 → `4.4B`. Raises ValueError for a count that is negative or not finite.
+    """
+    if not math.isfinite(count) or count < 0:
+        raise ValueError(f"count: found {count}, expected a finite number that is not negative")
+    for letter in ("", "k", "M", "B"):
+        if count < 999.5:
+            return _figures(count) + letter
+        count /= 1000
+    return _figures(count) + "T"
+
+
+def _figures(number: float) -> str:
+    """One decimal below ten (a trailing `.0` is dropped), none from there on."""
+    if round(number, 1) < 10:
+        return f"{number:.1f}".removesuffix(".0")
+    return f"{number:.0f}"
+
+
+def format_interval(
+    estimate: float | None,
+    low: float | None,
+    high: float | None,
+    smallest: float,
+    largest: float,
+) -> str:
+    """Print an estimate with its interval; an open end is printed against the range tried.
+
+    `41k [31k, 56k]`; `120k [70k, > 148k]` if `high` is None; `9k [< 600, 20k]` if `low` is None;
+    without an estimate only the bracket.
+    """
+    low_text = f"< {format_count(smallest)}" if low is None else format_count(low)
+    high_text = f"> {format_count(largest)}" if high is None else format_count(high)
+    bracket = f"[{low_text}, {high_text}]"
+    return bracket if estimate is None else f"{format_count(estimate)} {bracket}"

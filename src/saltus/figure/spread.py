@@ -1,0 +1,55 @@
+"""Intervals that figures draw around points: over seeds, over items, along a log axis."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+
+def wilson(successes: float, items: float, level: float = 0.95) -> tuple[float, float]:
+    """Return the Wilson score interval of a proportion (Wilson 1927).
+
+    The bounds are the two p with |p̂ − p| = z·√(p(1 − p)/n).
+    """
+    if items <= 0:
+        return (0.0, 1.0)
+    z = float(stats.norm.ppf(0.5 + level / 2))
+    share = successes / items
+    centre = (share + z**2 / (2 * items)) / (1 + z**2 / items)
+    half = z / (1 + z**2 / items) * np.sqrt(share * (1 - share) / items + (z / (2 * items)) ** 2)
+    return (float(max(centre - half, 0.0)), float(min(centre + half, 1.0)))
+
+
+def accuracy_interval(rows: pd.DataFrame, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a cell's mean accuracy: the wider of seeds (t) and items (Wilson).
+
+    `rows` holds one row per seed with `exact_match`, `successes` and `items`. Seeds need at least
+    two; with all seeds at 0 their t interval is empty and the items speak alone.
+    """
+    low, high = wilson(float(rows["successes"].sum()), float(rows["items"].sum()), level)
+    values = rows["exact_match"].to_numpy(float)
+    if len(values) > 1:
+        half = float(stats.t.ppf(0.5 + level / 2, len(values) - 1) * stats.sem(values))
+        low, high = min(low, values.mean() - half), max(high, values.mean() + half)
+    return (float(max(low, 0.0)), float(min(high, 1.0)))
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Return the t interval of a mean over seeds; (NaN, NaN) below two values."""
+    array = np.asarray(values, float)
+    if len(array) < 2:
+        return (float("nan"), float("nan"))
+    half = float(stats.t.ppf(0.5 + level / 2, len(array) - 1) * stats.sem(array))
+    return (float(array.mean() - half), float(array.mean() + half))
+
+
+def dodge(positions: pd.Series, groups: pd.Series, decades: float) -> np.ndarray:
+    """Return `positions` moved apart on a log axis by group, over `decades` in total."""
+    names = sorted(groups.unique())
+    if len(names) < 2:
+        return positions.to_numpy(float)
+    places = {name: place for place, name in enumerate(names)}
+    offsets = (groups.map(places).to_numpy(float) / (len(names) - 1) - 0.5) * decades
+    moved: np.ndarray = positions.to_numpy(float) * 10**offsets
+    return moved

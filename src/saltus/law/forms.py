@@ -1,0 +1,256 @@
+"""The forms a law can take: value, gradient and parameters, with nothing about fitting.
+
+A form maps log variables to the log of the predicted loss, so that scale lives in additive
+parameters and every residual is relative. Legend: `...` any batch of parameter vectors (starts,
+resamples), `n` row, `p` internal parameter, `k` additive term.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saltus.law.projection import exponent_grid, project
+
+Array = NDArray[np.float64]
+Logs = Mapping[str, Array]  # variable name -> natural logarithm, (n,)
+
+EXPONENT_BOUNDS = (1e-3, 4.0)
+SMALLEST_SHARE = 1e-6  # a term below this share of the smallest loss cannot be told from zero
+
+
+class Form(ABC):
+    """One law. A new form is one subclass; the solver asks for nothing else.
+
+    `variables` are what a row must give, `parameters` the public names in the order of the
+    internal vector; `log_parameters` are the public ones that are stored as logarithms.
+    """
+
+    name: ClassVar[str]
+    equation: ClassVar[str]
+    source: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def variables(self) -> tuple[str, ...]:
+        """Names of the variables."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> tuple[str, ...]:
+        """Public parameter names, in the order of the internal vector."""
+
+    @property
+    @abstractmethod
+    def log_parameters(self) -> frozenset[str]:
+        """Parameters whose internal value is the natural logarithm of the public one."""
+
+    @abstractmethod
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """Return log predicted loss (..., n) and its gradient (..., n, p) at `theta` (..., p)."""
+
+    @abstractmethod
+    def rescale(self, theta: Array, log_units: Mapping[str, float]) -> Array:
+        """Return the parameters (..., p) that hold once each variable is divided by its unit."""
+
+    @abstractmethod
+    def bounds(self, log_loss: Array) -> tuple[Array, Array]:
+        """Return the lowest and highest internal parameters (p,) for losses exp(`log_loss`)."""
+
+    @abstractmethod
+    def starts(
+        self, logs: Logs, log_loss: Array, weights: Array, num: int, generator: np.random.Generator
+    ) -> Array:
+        """Return `num` dispersed starts (num, p), the best guess first. `weights` is (n,)."""
+
+    def guesses(self, logs: Logs, log_loss: Array, weights: Array) -> Array:
+        """Return one good start (m, p) for each of m weightings (m, n) of the same rows."""
+        generator = np.random.default_rng(0)
+        return np.stack([self.starts(logs, log_loss, w, 1, generator)[0] for w in weights])
+
+    def curvature(self, theta: Array, logs: Logs, weights: Array) -> Array:
+        """Return the row sum (..., p, p) of `weights` (..., n) times the Hessian of log loss.
+
+        By central differences of the gradient at h = eps^(1/3); a form may know better.
+        """
+        num = theta.shape[-1]
+        step = np.finfo(float).eps ** (1 / 3)
+        columns = []
+        for j in range(num):
+            h = step * np.maximum(1.0, np.abs(theta[..., j]))
+            shift = np.zeros_like(theta)
+            shift[..., j] = h
+            above = self.evaluate(theta + shift, logs)[1]
+            below = self.evaluate(theta - shift, logs)[1]
+            slope = np.einsum("...n,...np->...p", weights, above - below)
+            columns.append(slope / (2 * h)[..., None])
+        matrix = np.stack(columns, axis=-1)
+        return np.asarray((matrix + np.swapaxes(matrix, -1, -2)) / 2)
+
+    def public(self, theta: Array) -> dict[str, float]:
+        """Return one internal vector (p,) as public parameters."""
+        return {
+            name: float(np.exp(value) if name in self.log_parameters else value)
+            for name, value in zip(self.parameters, theta, strict=True)
+        }
+
+    def internal(self, parameters: Mapping[str, float]) -> Array:
+        """Return public parameters as one internal vector (p,)."""
+        return np.array(
+            [
+                np.log(parameters[name]) if name in self.log_parameters else parameters[name]
+                for name in self.parameters
+            ],
+            dtype=float,
+        )
+
+    def predict(self, parameters: Mapping[str, float], variables: Mapping[str, Array]) -> Array:
+        """Return predicted losses (n,) for public parameters and raw variables (n,)."""
+        logs = {name: np.log(np.asarray(variables[name], dtype=float)) for name in self.variables}
+        return np.asarray(np.exp(self.evaluate(self.internal(parameters), logs)[0]))
+
+
+@dataclass(frozen=True)
+class SumOfPowers(Form):
+    r"""L = E + sum over terms of coefficient / variable^exponent, all coefficients positive.
+
+    With z_0 = log E and z_k = log c_k - e_k log x_k, log L = log sum exp z. Its gradient in z is
+    the softmax s, so d/d log c_k = s_k and d/d e_k = -s_k log x_k; its Hessian in z is
+    diag(s) - s s^T, which `curvature` carries through the same chain rule.
+    """
+
+    @property
+    @abstractmethod
+    def terms(self) -> tuple[tuple[str, str, str], ...]:
+        """(coefficient, exponent, variable) of each term after E."""
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return tuple(variable for _, _, variable in self.terms)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        coefficients = tuple(coefficient for coefficient, _, _ in self.terms)
+        return ("E", *coefficients, *(exponent for _, exponent, _ in self.terms))
+
+    @property
+    def log_parameters(self) -> frozenset[str]:
+        return frozenset({"E", *(coefficient for coefficient, _, _ in self.terms)})
+
+    def _stacked(self, logs: Logs) -> Array:
+        return np.stack([logs[variable] for variable in self.variables])  # (k, n)
+
+    def _softmax(self, theta: Array, x: Array) -> tuple[Array, Array]:
+        """Return log loss (..., n) and the shares (..., k + 1, n) of E and of each term."""
+        num = len(x)
+        z = np.empty((*theta.shape[:-1], num + 1, x.shape[-1]))
+        z[...] = theta[..., : num + 1, None]
+        z[..., 1:, :] -= theta[..., num + 1 :, None] * x
+        top = z.max(axis=-2, keepdims=True)
+        z -= top
+        np.exp(z, out=z)
+        total = z.sum(axis=-2, keepdims=True)
+        z /= total
+        return np.asarray((top + np.log(total))[..., 0, :]), z
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        x = self._stacked(logs)
+        value, shares = self._softmax(theta, x)
+        gradient = np.concatenate([shares, -shares[..., 1:, :] * x], axis=-2)
+        return value, np.swapaxes(gradient, -1, -2)
+
+    def curvature(self, theta: Array, logs: Logs, weights: Array) -> Array:
+        x = self._stacked(logs)
+        num = len(x)
+        _, shares = self._softmax(theta, x)
+        gradient = np.concatenate([shares, -shares[..., 1:, :] * x], axis=-2)  # (..., p, n)
+        matrix = -(gradient * weights[..., None, :]) @ np.swapaxes(gradient, -1, -2)
+        weighted = shares * weights[..., None, :]
+        for k in range(num + 1):
+            matrix[..., k, k] += weighted[..., k, :].sum(-1)
+        for k in range(num):
+            cross = (weighted[..., k + 1, :] * x[k]).sum(-1)
+            row, column = k + 1, num + 1 + k
+            matrix[..., row, column] -= cross
+            matrix[..., column, row] -= cross
+            matrix[..., column, column] += (weighted[..., k + 1, :] * x[k] ** 2).sum(-1)
+        return np.asarray(matrix)
+
+    def rescale(self, theta: Array, log_units: Mapping[str, float]) -> Array:
+        num = len(self.terms)
+        units = np.array([log_units[variable] for variable in self.variables])
+        moved = np.array(theta, dtype=float)
+        moved[..., 1 : num + 1] -= theta[..., num + 1 :] * units
+        return moved
+
+    def bounds(self, log_loss: Array) -> tuple[Array, Array]:
+        num = len(self.terms)
+        lowest, highest = float(np.min(log_loss)), float(np.max(log_loss))
+        lower = np.r_[
+            np.full(num + 1, lowest + np.log(SMALLEST_SHARE)), np.full(num, EXPONENT_BOUNDS[0])
+        ]
+        upper = np.r_[np.full(num + 1, highest + 10.0), np.full(num, EXPONENT_BOUNDS[1])]
+        return lower, upper
+
+    def _from_coefficients(self, coefficients: Array, exponents: Array, scale: float) -> Array:
+        positive = np.log(np.maximum(coefficients, 1e-3 * scale))
+        return np.concatenate([positive, exponents], axis=-1)
+
+    def starts(
+        self, logs: Logs, log_loss: Array, weights: Array, num: int, generator: np.random.Generator
+    ) -> Array:
+        """The best exponents of a grid by variable projection, then as many dispersed ones.
+
+        Of the others, half take the coefficients that are best at random exponents and half take
+        random coefficients as well, so that agreement of the starts means something.
+        """
+        x = self._stacked(logs)
+        scale = float(np.exp(np.mean(log_loss)))
+        grid = exponent_grid(len(x), 20 if len(x) <= 2 else 8)
+        drawn = np.exp(generator.uniform(np.log(0.03), np.log(1.5), (num, len(x))))
+        errors, coefficients = project(x, log_loss, weights[None], np.concatenate([grid, drawn]))
+        best = int(np.argmin(errors[0, : len(grid)]))
+        projected = self._from_coefficients(coefficients[0, len(grid) :], drawn, scale)
+        shares = generator.dirichlet(np.ones(len(x) + 1), num)
+        random = self._from_coefficients(shares * scale, drawn, scale)
+        first = self._from_coefficients(coefficients[0, best], grid[best], scale)[None]
+        half = (num - 1) // 2
+        return np.concatenate([first, projected[:half], random[half : num - 1]])
+
+    def guesses(self, logs: Logs, log_loss: Array, weights: Array) -> Array:
+        x = self._stacked(logs)
+        grid = exponent_grid(len(x), 12 if len(x) <= 2 else 6)
+        errors, coefficients = project(x, log_loss, weights, grid)
+        best = np.argmin(errors, axis=1)
+        scale = float(np.exp(np.mean(log_loss)))
+        return self._from_coefficients(coefficients[np.arange(len(best)), best], grid[best], scale)
+
+
+@dataclass(frozen=True)
+class Chinchilla(SumOfPowers):
+    """L = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, equation 2)."""
+
+    name: ClassVar[str] = "chinchilla"
+    equation: ClassVar[str] = "L = E + A / N^alpha + B / D^beta"
+    source: ClassVar[str] = "Hoffmann et al. 2022, Training Compute-Optimal Large Language Models"
+
+    @property
+    def terms(self) -> tuple[tuple[str, str, str], ...]:
+        return (("A", "alpha", "N"), ("B", "beta", "D"))
+
+
+@dataclass(frozen=True)
+class PowerLaw(SumOfPowers):
+    """L = E + A / x^alpha in one variable, with an offset (Henighan et al. 2020, equation 1)."""
+
+    variable: str = "x"
+    name: ClassVar[str] = "power"
+    equation: ClassVar[str] = "L = E + A / x^alpha"
+    source: ClassVar[str] = "Henighan et al. 2020, Scaling Laws for Autoregressive Modeling"
+
+    @property
+    def terms(self) -> tuple[tuple[str, str, str], ...]:
+        return (("A", "alpha", self.variable),)

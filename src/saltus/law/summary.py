@@ -1,0 +1,200 @@
+"""Everything the laws say about one table of runs: the content of `laws.json`.
+
+All values are plain JSON; what cannot be known is null beside a status and a reason, never a
+number that looks like an answer.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saltus.errors import TableError
+from saltus.law.approaches import average_seeds, fit_envelope, parametric_allocation
+from saltus.law.forms import Chinchilla, PowerLaw
+from saltus.law.intervals import MIN_SIZES, Jackknife, jackknife
+from saltus.law.predict import (
+    hold_out_largest,
+    replicas_of,
+    sizes_in_order,
+    variables_of,
+)
+from saltus.law.solve import Fit, fit
+
+COLUMNS = (
+    "run", "size", "seed", "horizon", "params_total", "tokens", "flops_exact", "loss_text",
+    "status",
+)  # fmt: skip
+CONVENTION = {"params": "params_total", "tokens": "tokens", "loss": "loss_text (nats/token)"}
+ENVELOPE_CONVENTION = {
+    "compute": "flops_exact",
+    "loss": "loss_text (nats/token), mean over seeds, annealed checkpoints",
+}
+OPEN_END = 1e300  # an interval end beyond this says nothing: null
+
+
+def plain(value: Any) -> Any:
+    """Return `value` with NumPy scalars as Python ones and what is not finite as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and (not math.isfinite(value) or abs(value) > OPEN_END):
+        return None
+    return value
+
+
+def usable_runs(runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return the rows a law may use, and how many were dropped for which reason.
+
+    Dropped are rows by their status, rows of a rate sweep (`rate_factor` not 1), and rows without
+    a loss. Raises `TableError` if a column is missing.
+    """
+    missing = [name for name in COLUMNS if name not in runs.columns]
+    if missing:
+        raise TableError(f"runs: column {missing[0]} is missing; the laws need it")
+    dropped = {"diverged": 0}
+    for status, count in (
+        runs.loc[runs["status"] != "ok", "status"].value_counts(dropna=False).items()
+    ):
+        dropped[str(status)] = int(count)
+    kept = runs[runs["status"] == "ok"]
+    if "rate_factor" in kept.columns:
+        swept = kept["rate_factor"].to_numpy(dtype=float) != 1.0
+        if swept.any():
+            dropped["other learning rate"] = int(swept.sum())
+        kept = kept[~swept]
+    unknown = ~np.isfinite(kept["loss_text"].to_numpy(dtype=float, na_value=np.nan))
+    if unknown.any():
+        dropped["no loss"] = int(unknown.sum())
+    return kept[~unknown].reset_index(drop=True), dropped
+
+
+def span(values: pd.Series) -> list[float] | None:
+    """Return [lowest, highest], or None of nothing."""
+    return [float(values.min()), float(values.max())] if len(values) else None
+
+
+def intervals_of(errors: Jackknife | None) -> dict[str, tuple[float, float]] | None:
+    """Return the parameter intervals, or None without a jackknife."""
+    return None if errors is None else errors.parameter_intervals()
+
+
+def summarise_chinchilla(
+    runs: pd.DataFrame, dropped: dict[str, int], delta: float, seed: int
+) -> tuple[dict[str, Any], Fit | None]:
+    """Return the `chinchilla` entry of usable `runs`, and the fit if there is one."""
+    form = Chinchilla()
+    sizes = sizes_in_order(runs)
+    entry: dict[str, Any] = {
+        "status": "fitted",
+        "reason": "",
+        "form": form.name,
+        "equation": form.equation,
+        "source": form.source,
+        "convention": CONVENTION,
+        "rows": len(runs),
+        "sizes": len(sizes),
+        "dropped": dropped,
+        "range": {"params": span(runs["params_total"]), "tokens": span(runs["tokens"])},
+    }
+    needed = len(form.parameters) + 2
+    if len(sizes) < MIN_SIZES:
+        entry["status"] = "too few sizes"
+        entry["reason"] = f"{len(sizes)} sizes; the interval of a law needs {MIN_SIZES}"
+        return entry, None
+    if len(runs) < needed:
+        entry["status"] = "too few rows"
+        entry["reason"] = f"{len(runs)} rows; {form.equation} needs {needed}"
+        return entry, None
+    table = variables_of(runs)
+    loss = runs["loss_text"].to_numpy(dtype=float)
+    fitted = fit(form, table, loss, delta=delta, seed=seed)
+    labels = [str(size) for size in runs["size"]]
+    errors = jackknife(fitted, table, loss, labels, replicas_of(runs))
+    allocation = parametric_allocation(fitted, errors)
+    percent = 100.0 * np.expm1(fitted.residuals)
+    entry |= {
+        "parameters": fitted.parameters,
+        "intervals": intervals_of(errors),
+        "interval_method": None if errors is None else errors.method,
+        "unconverged_refits": None if errors is None else errors.unconverged,
+        "objective": fitted.objective,
+        "delta": delta,
+        "certificate": fitted.certificate.to_dict(),
+        "allocation": {"a": allocation.a, "b": allocation.b, "interval": allocation.interval},
+        "residuals": {
+            "rms_percent": float(np.sqrt(np.mean(percent**2))),
+            "max_percent": float(np.max(np.abs(percent))),
+        },
+    }
+    return entry, fitted
+
+
+def summarise_heldout(runs: pd.DataFrame, delta: float, seed: int) -> dict[str, Any]:
+    """Return the `heldout` entry of usable `runs`."""
+    held = hold_out_largest(runs, delta=delta, seed=seed)
+    return {
+        "status": "fitted" if held.fitted is not None else "too few sizes",
+        "reason": held.reason,
+        "size": held.size or None,
+        "rows": held.rows,
+        "mean_absolute_error_percent": held.mean_absolute_error_percent,
+        "inside_share": held.inside_share,
+        "parameters": None if held.fitted is None else held.fitted.parameters,
+    }
+
+
+def summarise_envelope(runs: pd.DataFrame, delta: float, seed: int) -> dict[str, Any]:
+    """Return the `envelope` entry of usable `runs`."""
+    envelope = fit_envelope(average_seeds(runs), delta=delta, seed=seed)
+    fitted = envelope.fitted
+    return {
+        "status": "fitted" if fitted is not None else "too few points",
+        "reason": envelope.reason,
+        "equation": PowerLaw.equation.replace("x", "C"),
+        "points": envelope.points.to_dict(orient="records"),
+        "parameters": None if fitted is None else fitted.parameters,
+        "intervals": intervals_of(envelope.errors),
+        "interval_method": None if envelope.errors is None else envelope.errors.method,
+        "certificate": None if fitted is None else fitted.certificate.to_dict(),
+        "convention": ENVELOPE_CONVENTION,
+    }
+
+
+def summarise_laws(runs: pd.DataFrame, *, delta: float = 1e-3, seed: int = 0) -> dict[str, Any]:
+    """Return the content of `laws.json` for a `runs` table.
+
+    Too few sizes or rows give a status and a reason in place of numbers. Raises `TableError` only
+    if a column is missing or a value can be no count or loss.
+    """
+    kept, dropped = usable_runs(runs)
+    chinchilla, fitted = summarise_chinchilla(kept, dropped, delta, seed)
+    rows: list[dict[str, Any]] = []
+    if fitted is not None:
+        predicted = fitted.predict(variables_of(kept))
+        rows = [
+            {
+                "run": str(row["run"]),
+                "size": str(row["size"]),
+                "seed": int(row["seed"]),
+                "tokens": int(row["tokens"]),
+                "predicted": float(value),
+                "actual": float(row["loss_text"]),
+                "residual_percent": float(100.0 * (value / row["loss_text"] - 1.0)),
+            }
+            for row, value in zip(kept.to_dict(orient="records"), predicted, strict=True)
+        ]
+    summary: dict[str, Any] = plain(
+        {
+            "chinchilla": chinchilla,
+            "heldout": summarise_heldout(kept, delta, seed),
+            "envelope": summarise_envelope(kept, delta, seed),
+            "fitted": rows,
+        }
+    )
+    return summary

@@ -1,0 +1,59 @@
+"""What can be known before anything runs: where the study file is, the platform, the disk."""
+
+import platform
+import shutil
+from pathlib import Path
+
+from saltus.errors import SpaceError, StudyError, nearest
+from saltus.model.count import count_parameters
+from saltus.study import Study
+
+FLOAT_BYTES = 4
+COPIES_PER_HORIZON = 8
+"""Trunk and anneal snapshots (parameters and two moments each), the checkpoint, and slack."""
+TABLE_BYTES = 200_000_000
+PLATFORMS = (("Linux", "x86_64"), ("Darwin", "arm64"))
+
+
+def study_path(wanted: str | None, folder: Path) -> Path:
+    """Return the file of a study: none means `config.yaml`, a name means `studies/NAME.yaml`.
+
+    Anything that ends in .yaml or .yml is a path. Raises `StudyError` with the nearest name.
+    """
+    if wanted is None:
+        return folder / "config.yaml"
+    if str(wanted).endswith((".yaml", ".yml")):
+        return Path(str(wanted))
+    names = {path.stem: path for path in sorted((folder / "studies").glob("*.yaml"))}
+    if wanted not in names:
+        raise StudyError(
+            f"study: found '{wanted}', expected one of {', '.join(names)} or a path to a .yaml file"
+            f"{nearest(str(wanted), names)}"
+        )
+    return names[wanted]
+
+
+def check_machine(study: Study, results: Path) -> None:
+    """Raise `StudyError` on a platform nobody tests, `SpaceError` if the disk is too full."""
+    here = (platform.system(), platform.machine())
+    if here not in PLATFORMS:
+        known = ", ".join(" ".join(pair) for pair in PLATFORMS)
+        raise StudyError(f"platform: found {' '.join(here)}, expected one of {known}")
+    needed = bytes_needed(study)
+    existing = next(path for path in (results, *results.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise SpaceError(
+            f"{results}: found {free / 1e9:.2f} GB free, expected at least {needed / 1e9:.2f} GB "
+            f"for study {study.name} (free some space, or shorten family.sizes or horizons)"
+        )
+
+
+def bytes_needed(study: Study) -> int:
+    """Return an upper estimate of what a study writes, text and tables included."""
+    models = 0
+    for size in study.family.sizes:
+        replicas = sum(map(len, study.blocks(size))) * len(study.training.rate_factors)
+        models += count_parameters(study.shape(size)).total * replicas
+    horizons = len(study.training.horizons)
+    return models * FLOAT_BYTES * COPIES_PER_HORIZON * horizons + TABLE_BYTES

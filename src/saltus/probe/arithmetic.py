@@ -1,0 +1,209 @@
+"""Held-out problems: greedy answers, the target's probability, and the answer's confidence.
+
+Legend: R replica, B problem, L token of a written problem, A answer token with its terminator.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from saltus.data.arithmetic import distinct_problems
+from saltus.data.batches import Drill, Mixture
+from saltus.data.writing import (
+    BLANK,
+    Alphabet,
+    answer_width,
+    as_text,
+    best_constant_accuracy,
+    squeeze,
+    write,
+)
+from saltus.model.shape import Shape
+from saltus.model.transformer import logits
+from saltus.probe.decode import fit_temperature, greedy
+
+LOGIT_BUDGET = 1 << 24
+VALIDATION_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Exam:
+    """The held-out problems of one drill as tokens.
+
+    `prompt` (B, P) with the leading separator, blanks at the end; `target` (B, A) ends with the
+    terminator, blanks after it; `carries` (B,).
+    """
+
+    drill: Drill
+    prompt: np.ndarray
+    target: np.ndarray
+    carries: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.carries)
+
+    def part(self, index: np.ndarray) -> "Exam":
+        """Return the problems at `index`."""
+        return Exam(self.drill, self.prompt[index], self.target[index], self.carries[index])
+
+
+def make_exams(
+    drill: Drill, mixture: Mixture, alphabet: Alphabet, items: int, seed: int
+) -> tuple[Exam, Exam] | None:
+    """Return the probe's and the validation's problems of a drill; None if nothing is held out.
+
+    Distinct held-out problems, at most `items` of them and a fifth as many again for validation; a
+    space with fewer is divided in the same proportion.
+    """
+    wanted = round(items / (1 - VALIDATION_SHARE))
+    if drill.task in ("add_1", "sub_1"):
+        return None
+    problems = distinct_problems(drill.task, mixture.held_out_share, mixture.salt, wanted, seed)
+    written = write(problems, drill.task, drill.arm, alphabet)
+    separator = np.full((len(problems), 1), alphabet.separator)
+    (prompt,) = squeeze(np.concatenate([separator, written.prompt], 1))
+    (target,) = squeeze(np.concatenate([written.answer, separator], 1))
+    exam = Exam(drill, prompt, target, problems.carries)
+    is_validation = np.arange(len(exam)) % round(1 / VALIDATION_SHARE) == 0
+    return exam.part(np.flatnonzero(~is_validation)), exam.part(np.flatnonzero(is_validation))
+
+
+@torch.no_grad()
+def target_logits(
+    parameters: dict[str, Tensor], exam: Exam, shape: Shape
+) -> tuple[Tensor, Tensor]:
+    """Return the logits before every target token, (R, B, A, V), and the mask of real ones, (B, A)."""
+    replicas = parameters["norm"].shape[0]
+    device = parameters["norm"].device
+    lengths = (exam.prompt != BLANK).sum(1)
+    (tokens,) = squeeze(np.concatenate([exam.prompt, exam.target], 1))
+    tokens = np.where(tokens == BLANK, 0, tokens)
+    width = exam.target.shape[1]
+    columns = np.minimum(lengths[:, None] - 1 + np.arange(width), tokens.shape[1] - 1)
+    step = max(1, LOGIT_BUDGET // (replicas * tokens.shape[1] * shape.vocabulary))
+    parts = []
+    for first in range(0, len(exam), step):
+        rows = torch.from_numpy(tokens[first : first + step]).to(device)
+        index = torch.from_numpy(columns[first : first + step]).to(device)
+        scores = logits(parameters, rows.expand(replicas, -1, -1), shape).float()
+        scores = scores.view(replicas, *rows.shape, shape.vocabulary)
+        index = index[None, :, :, None].expand(replicas, -1, -1, shape.vocabulary)
+        parts.append(scores.gather(2, index))
+    return torch.cat(parts, 1), torch.from_numpy(exam.target != BLANK).to(device)
+
+
+def answer_temperature(parameters: dict[str, Tensor], exams: list[Exam], shape: Shape) -> Tensor:
+    """Return the temperature (R,) fitted on the answer tokens of the validation problems."""
+    scores, targets = [], []
+    for exam in exams:
+        found, real = target_logits(parameters, exam, shape)
+        scores.append(found[:, real])
+        targets.append(torch.from_numpy(exam.target).to(real.device)[real])
+    joined = torch.cat(scores, 1)
+    return fit_temperature(joined, torch.cat(targets).expand(joined.shape[0], -1))
+
+
+@torch.no_grad()
+def item_table(
+    parameters: dict[str, Tensor],
+    exam: Exam,
+    shape: Shape,
+    alphabet: Alphabet,
+    runs: list[str],
+    temperatures: Tensor,  # (R,)
+) -> pd.DataFrame:
+    """Return the `items` rows of one drill for all runs."""
+    device = temperatures.device
+    scores, real = target_logits(parameters, exam, shape)
+    targets = torch.from_numpy(np.where(exam.target == BLANK, 0, exam.target)).to(device)
+    logs = scores.log_softmax(-1)
+    index = targets[None, ..., None].expand(len(runs), -1, -1, 1)
+    token_nll = (-logs.gather(-1, index)[..., 0]).cpu().numpy()  # (R, B, A)
+
+    prompts = [as_text(row[1:], alphabet) for row in exam.prompt]
+    answers = [as_text(row[:-1], alphabet) for row in _without_terminator(exam.target)]
+    guess = best_constant_accuracy(answers)
+    lengths = (exam.prompt != BLANK).sum(1)
+    real_tokens = real.cpu().numpy()
+    parts = []
+    for length in np.unique(lengths):
+        chosen = np.flatnonzero(lengths == length)
+        decoded = greedy(
+            parameters,
+            torch.from_numpy(exam.prompt[chosen, :length]).to(device),
+            shape,
+            temperatures=temperatures,
+            terminator=alphabet.separator,
+            max_tokens=answer_width(exam.drill.task) + 3,
+        )
+        generated = decoded.tokens.cpu().numpy()
+        for row, run in enumerate(runs):
+            predictions = [
+                _answer_text(tokens, bool(done), alphabet)
+                for tokens, done in zip(generated[row], decoded.finished[row], strict=True)
+            ]
+            expected = [answers[item] for item in chosen]
+            losses = [token_nll[row, item][real_tokens[item]] for item in chosen]
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "run": run,
+                        "task": exam.drill.task,
+                        "arm": exam.drill.arm,
+                        "item": chosen,
+                        "prompt": [prompts[item] for item in chosen],
+                        "target": expected,
+                        "prediction": predictions,
+                        "exact": [p == t for p, t in zip(predictions, expected, strict=True)],
+                        "digits_correct": list(map(_digits_correct, predictions, expected)),
+                        "digits": [sum(c.isdigit() for c in text) for text in expected],
+                        "edit_distance": list(map(edit_distance, predictions, expected)),
+                        "target_nll": [float(loss.sum()) for loss in losses],
+                        "token_nll": [loss.astype(np.float32) for loss in losses],
+                        "target_tokens": [len(loss) for loss in losses],
+                        "confidence": decoded.log_probability[row].exp().cpu().numpy(),
+                        "confidence_tempered": decoded.tempered[row].exp().cpu().numpy(),
+                        "in_distribution": True,
+                        "shift": pd.array([None] * len(chosen), dtype="string"),
+                        "guess_rate": guess,
+                        "carries": exam.carries[chosen],
+                    }
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _without_terminator(target: np.ndarray) -> np.ndarray:
+    """Return the targets with the terminator blanked and a blank column kept at the end."""
+    last = (target != BLANK).sum(1) - 1
+    bare = target.copy()
+    bare[np.arange(len(bare)), last] = BLANK
+    return np.concatenate([bare, np.full((len(bare), 1), BLANK)], 1)
+
+
+def _answer_text(tokens: np.ndarray, finished: bool, alphabet: Alphabet) -> str:
+    """Return what was generated before the terminator; an unfinished answer ends with `…`."""
+    ends = np.flatnonzero(tokens == alphabet.separator)
+    text = as_text(tokens[: ends[0]] if len(ends) else tokens, alphabet)
+    return text if finished else text + "…"
+
+
+def _digits_correct(prediction: str, target: str) -> int:
+    """Return how many digits of the target stand at their place, counted as they are written."""
+    pairs = zip(prediction, target, strict=False)
+    return sum(p == t for p, t in pairs if t.isdigit())
+
+
+@lru_cache(maxsize=1 << 16)
+def edit_distance(left: str, right: str) -> int:
+    """Return the Levenshtein distance of two short strings."""
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(right, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]

@@ -1,0 +1,91 @@
+"""One probing job: every checkpoint of a block at once, stacked on the replica axis."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from saltus.data.shards import load_shard
+from saltus.device import use_one_thread
+from saltus.files import read_json, write_table
+from saltus.model.transformer import unflatten
+from saltus.probe.arithmetic import answer_temperature, item_table, make_exams
+from saltus.probe.spec import ProbeSpec
+from saltus.probe.text import TextScores, prediction_table, score_text, temperature_of
+from saltus.train.checkpoint import load_stacked
+from saltus.train.job import checkpoint_name, load_alphabet, run_name
+from saltus.train.spec import TrainSpec
+
+
+def run_probe(
+    spec: TrainSpec,
+    probe: ProbeSpec,
+    shards: Path,
+    trained: Path,
+    out: Path,
+    device: torch.device,
+) -> None:
+    """Probe all checkpoints under `trained`; write `items`, `tokens` and `losses` to `out`."""
+    if device.type == "cpu":
+        use_one_thread()
+    pairs = [(replica, horizon) for horizon in spec.horizons for replica in spec.replicas]
+    runs = [run_name(spec, replica, horizon) for replica, horizon in pairs]
+    flat, shape = load_stacked([trained / checkpoint_name(*pair) for pair in pairs])
+    parameters = unflatten(flat.to(device), shape)
+    token_bytes = np.array(read_json(shards / "token_bytes.json"))
+
+    losses: list[pd.DataFrame] = []
+    texts: dict[tuple[str, str], TextScores] = {}
+    for domain in probe.domains:
+        for split, tokens in (
+            ("validation", probe.validation_tokens),
+            ("test", probe.text_tokens),
+        ):
+            scores = score_text(
+                parameters,
+                load_shard(shards, domain, split),  # type: ignore[arg-type]
+                shape,
+                token_bytes,
+                max_tokens=tokens,
+                sampled=probe.sampled_tokens,
+                seed=probe.seed,
+            )
+            texts[domain, split] = scores
+            losses.append(
+                pd.DataFrame(
+                    {
+                        "run": runs,
+                        "domain": domain,
+                        "split": split,
+                        "tokens": scores.tokens,
+                        "bytes": scores.bytes,
+                        "loss": scores.losses,
+                        "bits_per_byte": scores.bits_per_byte,
+                    }
+                )
+            )
+    temperatures = temperature_of(texts[probe.training_domains[0], "validation"])
+    predictions = [
+        prediction_table(texts[domain, "test"], runs, domain, temperatures)
+        for domain in probe.domains
+    ]
+    write_table(out / "losses.parquet", pd.concat(losses, ignore_index=True))
+    write_table(out / "tokens.parquet", pd.concat(predictions, ignore_index=True))
+
+    alphabet = load_alphabet(shards)
+    exams = [
+        exam
+        for drill in spec.mixture.drills
+        if (exam := make_exams(drill, spec.mixture, alphabet, probe.items, probe.seed)) is not None
+    ]
+    items = []
+    if exams:
+        answers = answer_temperature(parameters, [validation for _, validation in exams], shape)
+        items = [
+            item_table(parameters, exam, shape, alphabet, runs, answers) for exam, _ in exams
+        ]
+    write_table(
+        out / "items.parquet",
+        pd.concat(items, ignore_index=True) if items else pd.DataFrame({"run": []}),
+    )

@@ -1,0 +1,1 @@
+"""One self-contained HTML page per study: answers, figures, tables, and where each number is."""

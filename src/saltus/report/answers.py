@@ -1,0 +1,160 @@
+"""The plain-language answers at the head of the report, each with the table it was read from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from saltus.figure import words
+from saltus.figure.calibration_size import at_level, ends
+from saltus.figure.law_fit import prediction
+from saltus.figure.reliability import LEVELS
+from saltus.figure.seed_spread import deviation_within
+from saltus.figure.tables import Tables
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question with its short answer, sentences of detail, and `table: columns` read."""
+
+    question: str
+    short: str
+    details: tuple[str, ...]
+    source: str
+
+
+def headline(tables: Tables) -> list[Answer]:
+    """Return the report's answers: law, abilities, confidence, and what stays undecided."""
+    return [law(tables), abilities(tables), confidence(tables), undecided(tables)]
+
+
+def law(tables: Tables) -> Answer:
+    """Answer whether the loss follows a law."""
+    question, source = "Does the loss follow a law?", "laws.json: chinchilla, heldout"
+    fitted, held = tables.law("chinchilla"), tables.law("heldout")
+    if fitted is None:
+        reason = f"No law was fitted: {tables.refusal('chinchilla')}."
+        return Answer(question, "Undecided", (reason,), source)
+    allocation = fitted.get("allocation") or {}
+    residuals = fitted.get("residuals") or {}
+    status = str((fitted.get("certificate") or {}).get("status", "not certified"))
+    details = [
+        f"Loss falls with size with exponent α = {words.parameter(fitted, 'alpha')}, with tokens "
+        f"with β = {words.parameter(fitted, 'beta')}, towards "
+        f"E = {words.parameter(fitted, 'E')} nats per token.",
+        "The best size for a compute budget C grows as C^a, a = "
+        f"{words.with_interval(allocation.get('a'), allocation.get('interval'))}.",
+        f"Residuals: {words.percent(residuals.get('rms_percent'), 2)} r.m.s., at most "
+        f"{words.percent(residuals.get('max_percent'), 2)}; the optimiser's certificate: {status}.",
+    ]
+    short = "Yes, as far as it was fitted"
+    if held:
+        share = words.finite(held.get("inside_share"))
+        if share >= 0.9:
+            short = "Yes, and it predicts a size it has not seen"
+        elif np.isfinite(share):
+            short = "It describes the sizes fitted, but misses the size held out"
+        details.append(prediction(held))
+    else:
+        details.append(f"No size was held out: {tables.refusal('heldout')}.")
+    if status.lower() not in ("converged", "certified", "ok"):
+        short = f"Not certain: the fit is {status}"
+    return Answer(question, short, tuple(details), source)
+
+
+def abilities(tables: Tables) -> Answer:
+    """Answer which abilities appear within the ladder; the table of thresholds stands beside."""
+    rows = tables.thresholds[tables.thresholds["axis"] == "params_nonembedding"]
+    question, source = "Where do abilities appear?", "thresholds.parquet: status, label"
+    if rows.empty:
+        return Answer(question, "Undecided", ("No threshold was estimated.",), source)
+    told = {
+        "crossed": "is right half of the time within the ladder",
+        "above largest": "stays below one half at the largest size",
+        "below smallest": "is above one half at the smallest size already",
+    }
+    details = []
+    for status, sentence in told.items():
+        found = rows[rows["status"] == status]
+        names = [
+            words.task(str(task), str(arm)) + (f" ({label})" if label else "")
+            for task, arm, label in zip(found["task"], found["arm"], found["label"], strict=True)
+        ]
+        if names:
+            verb = sentence if len(names) == 1 else sentence.replace("is ", "are ", 1)
+            verb = verb.replace("stays", "stay") if len(names) > 1 else verb
+            details.append(f"{words.listed(names)} {verb}.")
+    crossed = int((rows["status"] == "crossed").sum())
+    short = f"{crossed} of {words.plural(len(rows), 'ability').replace('ys', 'ies')} within reach"
+    return Answer(question, short, tuple(details), source)
+
+
+def confidence(tables: Tables) -> Answer:
+    """Answer whether confidence is reliable, at the smallest and the largest size."""
+    question = "Is confidence reliable?"
+    source = "calibration.parquet: overconfidence, ece, floor_ece (tempered = false)"
+    details: list[str] = []
+    changes: dict[str, str] = {}
+    for level, name in LEVELS.items():
+        found = ends(tables, level)
+        if not found:
+            continue
+        told = [
+            f"{words.with_interval(row['overconfidence'], [row['low'], row['high']])} at "
+            f"{row['size']} (ECE {row['ece']:.3f} against a floor of {row['floor_ece']:.3f})"
+            for row in found
+        ]
+        details.append(f"{name.capitalize()}: over-confidence is {words.listed(told)}.")
+        tempered = at_level(tables, level, True)
+        last = tempered[tempered["size"] == found[-1]["size"]]["overconfidence"]
+        if len(last):
+            details[-1] += f" Temperature brings the latter to {words.plain(last.mean(), 2)}."
+        changes[f"{name}s"] = _sign(found[-1]["low"], found[-1]["high"])
+    if not details:
+        return Answer(question, "Undecided", ("No confidences were recorded.",), source)
+    if len(set(changes.values())) == 1:
+        told = [f"{words.listed(list(changes))} are {next(iter(changes.values()))}"]
+    else:
+        told = [f"{level} are {sign}" for level, sign in changes.items()]
+    short = f"At the largest size, {words.listed(told)}"
+    return Answer(question, short, tuple(details), source)
+
+
+def undecided(tables: Tables) -> Answer:
+    """List what this study leaves open."""
+    open_ends = [
+        f"No {name} law: {tables.refusal(name)}."
+        for name in ("chinchilla", "envelope")
+        if tables.law(name) is None
+    ]
+    rows = tables.thresholds[tables.thresholds["axis"] == "params_nonembedding"]
+    for status in ("above largest", "not monotone", "undecided", "below smallest"):
+        found = rows[rows["status"] == status]
+        if len(found):
+            names = [
+                words.task(str(task), str(arm))
+                for task, arm in zip(found["task"], found["arm"], strict=True)
+            ]
+            open_ends.append(f"Threshold {status}: {words.listed(names)}.")
+    if tables.num_diverged():
+        open_ends.append(
+            f"{tables.num_diverged()} of {words.plural(len(tables.runs), 'run')} diverged; they "
+            "are counted and left out of every fit."
+        )
+    within = deviation_within(tables)
+    seeds = int(tables.runs["seed"].nunique())
+    if np.isfinite(within):
+        open_ends.append(
+            f"Seeds of one size differ by {within:.2f} % of the loss; with "
+            f"{words.plural(seeds, 'seed')} a claim about single sizes cannot be finer than that."
+        )
+    short = "Nothing" if not open_ends else f"{words.plural(len(open_ends), 'point')}"
+    return Answer(
+        "What remains undecided?", short, tuple(open_ends),
+        "laws.json: status, reason; thresholds.parquet: status; runs.parquet: status, loss_text",
+    )  # fmt: skip
+
+
+def _sign(low: float, high: float) -> str:
+    if low > 0:
+        return "over-confident"
+    return "under-confident" if high < 0 else "neither over- nor under-confident beyond doubt"

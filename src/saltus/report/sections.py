@@ -1,0 +1,198 @@
+"""The tables at the foot of the report, as text cells with the source of every column."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from saltus.figure import words
+from saltus.figure.tables import Tables
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text: title, where it was read, column heads, rows; the first column is a name."""
+
+    title: str
+    source: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def grids(tables: Tables) -> list[Grid]:
+    """Return the report's tables in order; an empty one is left out."""
+    made = [sizes(tables), laws(tables), heldout(tables), thresholds(tables), calibration(tables),
+            provenance(tables)]  # fmt: skip
+    return [grid for grid in made if grid.rows]
+
+
+def sizes(tables: Tables) -> Grid:
+    """Return every size with each of its counts by name."""
+    columns = {
+        "width": "width", "depth": "depth", "heads": "heads", "total": "params_total",
+        "embedding": "params_embedding", "head": "params_head",
+        "non-embedding": "params_nonembedding",
+    }  # fmt: skip
+    columns = {head: name for head, name in columns.items() if name in tables.runs.columns}
+    last = tables.at_largest(tables.runs)
+    rows = []
+    for size in tables.sizes():
+        here = last[last["size"] == size]
+        good = here[here["status"] == "ok"]
+        rows.append((
+            size,
+            *(f"{tables.count(size, name):,.0f}" for name in columns.values()),
+            words.power(here["flops_exact"].max()),
+            words.power(here["flops_6nd"].max()) if "flops_6nd" in here else words.ABSENT,
+            f"{len(good)} of {len(here)}",
+            words.plain(good["loss_text"].mean(), 4),
+        ))  # fmt: skip
+    horizon = words.count(tables.horizons()[-1]) if tables.horizons() else words.ABSENT
+    return Grid(
+        "Sizes", f"runs.parquet: {', '.join(columns.values())}, flops_exact, flops_6nd, loss_text",
+        ("size", *columns, "FLOPs, exact", "FLOPs, 6ND", "seeds finished", "text loss, mean"),
+        tuple(rows),
+        f"Counts of parameters; FLOPs, seeds and loss (nats per token) at {horizon} tokens.",
+    )  # fmt: skip
+
+
+def laws(tables: Tables) -> Grid:
+    """Return the fitted laws: parameters, intervals, certificate; refusals with their reason."""
+    rows: list[tuple[str, ...]] = []
+    for name in ("chinchilla", "envelope"):
+        law = tables.law(name)
+        if law is None:
+            rows.append((name, "status", tables.refusal(name), ""))
+            continue
+        for key, value in law["parameters"].items():
+            bounds = (law.get("intervals") or {}).get(key)
+            rows.append((name, key, words.plain(value, 4), words.with_interval(value, bounds)))
+        allocation = law.get("allocation")
+        if isinstance(allocation, Mapping):
+            told = words.with_interval(allocation.get("a"), allocation.get("interval"))
+            rows.append((name, "allocation a", words.plain(allocation.get("a"), 4), told))
+        for part in ("residuals", "certificate"):
+            rows += [
+                (name, f"{part}: {key.replace('_', ' ')}", _cell(value), "")
+                for key, value in dict(law.get(part) or {}).items()
+            ]
+        if law.get("interval_method"):
+            rows.append((name, "interval method", str(law["interval_method"]), ""))
+    return Grid(
+        "Laws and their certificates", "laws.json: parameters, intervals, certificate, residuals",
+        ("law", "quantity", "value", "with 95 % interval"), tuple(rows),
+        "chinchilla: L = E + A·N^−alpha + B·D^−beta, N total parameters, D tokens, "
+        "L nats per token. envelope: L = E + A·C^−alpha, C exact FLOPs.",
+    )  # fmt: skip
+
+
+def heldout(tables: Tables) -> Grid:
+    """Return the predictions of the size that was held out, run by run."""
+    held = tables.law("heldout")
+    rows = [
+        (
+            f"{held['size']}, seed {row['seed']}" if held else "",
+            words.count(row["tokens"]),
+            words.plain(row["predicted"], 4),
+            words.bracket([row["low"], row["high"]], 3),
+            words.plain(row["actual"], 4),
+            words.percent(row["error_percent"], 2, signed=True),
+            words.ABSENT if row["inside"] is None else "yes" if row["inside"] else "no",
+        )
+        for row in (held or {"rows": []})["rows"]
+    ]
+    return Grid(
+        "Prediction of the size held out", "laws.json: heldout.rows",
+        ("run", "tokens", "predicted", "95 % prediction", "measured", "error", "inside"),
+        tuple(rows),
+    )  # fmt: skip
+
+
+def thresholds(tables: Tables) -> Grid:
+    """Return the thresholds on every axis, as they are printed."""
+    rows = [
+        (
+            words.task(str(row["task"]), str(row["arm"]), always=len(tables.arms()) > 1),
+            _axis(row),
+            str(row["status"]),
+            str(row["label"] or words.ABSENT),
+            words.plain(row.get("width_decades"), 2),
+            f"{_whole(row.get('num_replicas'))} × {_whole(row.get('num_items'))}",
+            words.plain(row.get("guess_rate"), 2),
+            str(row.get("reason") or ""),
+        )
+        for row in tables.thresholds.to_dict("records")
+    ]
+    return Grid(
+        "Thresholds", "thresholds.parquet: status, label, width_decades, num_replicas, guess_rate",
+        ("ability", "axis", "status", "half right at", "width (decades)", "replicas × items",
+         "guess rate", "remark"),
+        tuple(rows),
+        "“> N” means: not reached at the largest size tried; nothing is extrapolated.",
+    )  # fmt: skip
+
+
+def calibration(tables: Tables) -> Grid:
+    """Return calibration by size and level at the largest horizon, means over seeds."""
+    frame = tables.at_largest(tables.calibration)
+    frame = frame[frame["level"].isin(["token", "answer"])]
+    rows = []
+    for size in tables.sizes():
+        here = frame[frame["size"] == size]
+        for (level, tempered), cell in here.groupby(["level", "tempered"], sort=True):
+            rows.append((
+                size, str(level), "fitted" if tempered else "1", f"{cell['n'].sum():,.0f}",
+                *(words.plain(cell[name].mean(), 3)
+                  for name in ("accuracy", "confidence", "overconfidence", "ece", "floor_ece")),
+            ))  # fmt: skip
+    return Grid(
+        "Calibration", "calibration.parquet: accuracy, confidence, overconfidence, ece, floor_ece",
+        ("size", "level", "temperature", "n", "accuracy", "confidence", "over-confidence", "ECE",
+         "its floor"),
+        tuple(rows), "Means over seeds at the largest horizon.",
+    )  # fmt: skip
+
+
+def provenance(tables: Tables) -> Grid:
+    """Return machine, time, versions and the hashes that name this study's configuration."""
+    rows = [(str(key).replace("_", " "), _cell(value)) for key, value in tables.machine.items()]
+    for column in ("config_hash", "code", "precision", "device"):
+        if column in tables.runs.columns:
+            values = sorted({str(value) for value in tables.runs[column].dropna().unique()})
+            shown = ", ".join(values[:4]) + (f" and {len(values) - 4} more" if values[4:] else "")
+            rows.append((f"runs: {column.replace('_', ' ')}", shown))
+    if "seconds" in tables.runs.columns:
+        total = float(tables.runs["seconds"].sum())
+        rows.append(("runs: seconds, summed", f"{total:,.0f}"))
+    return Grid(
+        "Machine, time, versions", "machine.json; runs.parquet: config_hash, code, precision",
+        ("what", "value"), tuple(rows),
+    )  # fmt: skip
+
+
+def _axis(row: Mapping[Any, Any]) -> str:
+    if row["axis"] == "params_nonembedding":
+        return "parameters without embedding"
+    return f"tokens, {row['size']}" if isinstance(row["size"], str) else str(row["axis"])
+
+
+def _whole(value: Any) -> str:
+    return words.ABSENT if value is None or pd.isna(value) else f"{value:,.0f}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return words.ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return words.plain(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_cell(part)}" for key, part in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_cell(part) for part in value) or "none"
+    return str(value)

@@ -1,0 +1,257 @@
+"""One training job from start to finish, resumable anywhere: trunk, anneals, declared outputs.
+
+Everything lives in the state directory; the outputs are copies, written last.
+"""
+
+import json
+import math
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from saltus.data.batches import ARITHMETIC, Batches
+from saltus.data.shards import load_shard
+from saltus.data.writing import Alphabet
+from saltus.device import gpu_slot, use_one_thread
+from saltus.files import read_json, sha256_of, write_json, write_table
+from saltus.train.checkpoint import save_checkpoint
+from saltus.train.schedule import Branch, rate_factor
+from saltus.train.spec import Replica, TrainSpec, state_key
+from saltus.train.state import (
+    Snapshot,
+    load_snapshot,
+    locked,
+    save_snapshot,
+    trunk_file,
+    trunk_steps,
+)
+from saltus.train.trainer import Trainer, fresh_snapshot
+
+
+def checkpoint_name(replica: Replica, horizon: int) -> str:
+    """Return the file name of the annealed checkpoint of a replica at a horizon."""
+    return f"{replica.name}-h{horizon}.safetensors"
+
+
+def run_name(spec: TrainSpec, replica: Replica, horizon: int) -> str:
+    """Return the name of a run: size, replica and horizon."""
+    return f"{spec.size}-{replica.name}-h{horizon}"
+
+
+def load_alphabet(shards: Path) -> Alphabet:
+    """Return the token ids of arithmetic that the shards were written with."""
+    raw = read_json(shards / "alphabet.json")
+    return Alphabet(tuple(raw["symbols"]), raw["relations"], raw["separator"])
+
+
+def data_identity(spec: TrainSpec, shards: Path) -> str:
+    """Return the hashes of what this job reads: a domain that is only held out changes nothing."""
+    domains = read_json(shards / "manifest.json")["domains"]
+    trained = {
+        name: domains[name]["train"]["sha256"]
+        for name in spec.mixture.shares
+        if name != ARITHMETIC
+    }
+    return json.dumps([trained, sha256_of(shards / "alphabet.json")], sort_keys=True)
+
+
+@dataclass
+class Job:
+    """A training job bound to its data, device and state directory."""
+
+    spec: TrainSpec
+    shards: Path
+    state: Path
+    trainer: Trainer
+
+    def trunk(self, step: int) -> Snapshot:
+        """Return the trunk at `step`, from the nearest earlier snapshot on."""
+        path = trunk_file(self.state, step)
+        if path.exists():
+            return load_snapshot(path, self.trainer.device)
+        branch = Branch(None, 0, step)
+        rolling = self.state / f"{branch.name}.safetensors"
+        start = self._nearest(step, rolling)
+        snapshot = self.trainer.run(start, branch, lambda now: save_snapshot(rolling, now))
+        save_snapshot(path, snapshot)
+        return snapshot
+
+    def _nearest(self, step: int, rolling: Path) -> Snapshot:
+        device = self.trainer.device
+        earlier = [at for at in trunk_steps(self.state) if at <= step]
+        found = load_snapshot(trunk_file(self.state, earlier[-1]), device) if earlier else None
+        if rolling.exists():
+            on_the_way = load_snapshot(rolling, device)
+            if on_the_way.step <= step and (found is None or on_the_way.step > found.step):
+                return on_the_way
+        return found or fresh_snapshot(self.spec, device)
+
+    def anneal(self, horizon: int) -> Snapshot:
+        """Return the annealed end of a horizon, training what is missing of it."""
+        branch = Branch(horizon, self.spec.anneal_start(horizon), self.spec.steps(horizon))
+        path = self.state / f"{branch.name}.safetensors"
+        if path.exists():
+            snapshot = load_snapshot(path, self.trainer.device)
+        else:
+            snapshot = self.trunk(branch.start)
+        if snapshot.step < branch.end:
+            snapshot = self.trainer.run(snapshot, branch, lambda now: save_snapshot(path, now))
+            save_snapshot(path, snapshot)
+        return snapshot
+
+    def write_outputs(self, out: Path, horizons: dict[int, Snapshot], code: str, key: str) -> None:
+        """Write checkpoints, curve and status of all horizons."""
+        spec = self.spec
+        for horizon, snapshot in horizons.items():
+            for row, replica in enumerate(spec.replicas):
+                path = out / checkpoint_name(replica, horizon)
+                save_checkpoint(path, snapshot.adam.parameters[row], spec.shape)
+        write_table(out / "curve.parquet", curve_table(spec, horizons))
+        runs = [
+            self._status_row(horizon, snapshot, row)
+            for horizon, snapshot in horizons.items()
+            for row in range(len(spec.replicas))
+        ]
+        status = {
+            "spec": json.loads(spec.to_json()),
+            "state": key,
+            "code": code,
+            "torch": torch.__version__,
+            "device": device_name(self.trainer.device),
+            "peak_memory_bytes": peak_memory_bytes(self.trainer.device),
+            "runs": runs,
+        }
+        write_json(out / "status.json", status)
+
+    def _status_row(self, horizon: int, snapshot: Snapshot, row: int) -> dict[str, Any]:
+        spec, batches = self.spec, self.trainer.batches
+        replica = spec.replicas[row]
+        rows = batches.rows_before(spec.steps(horizon))
+        context = spec.shape.context
+        by_source = {
+            name: int(count) * context for name, count in zip(batches.names, rows, strict=True)
+        }
+        text = sum(count for name, count in by_source.items() if name != ARITHMETIC)
+        unique = sum(len(rows.tokens) for rows in batches.texts.values())
+        return {
+            "run": run_name(spec, replica, horizon),
+            "replica": row,
+            "name": replica.name,
+            "horizon": horizon,
+            "status": "ok" if bool(snapshot.adam.alive[row]) else "diverged",
+            "seconds": snapshot.seconds / len(spec.replicas),
+            "tokens_text": text,
+            "tokens_arithmetic": by_source.get(ARITHMETIC, 0),
+            "tokens_unique": min(text, unique),
+            "epochs": text / unique,
+            "checkpoint": checkpoint_name(replica, horizon),
+        }
+
+
+def curve_table(spec: TrainSpec, horizons: dict[int, Snapshot]) -> pd.DataFrame:
+    """Return the training curves: the longest trunk once, and every anneal after its start."""
+    parts = []
+    longest = max(horizons)
+    for horizon, snapshot in horizons.items():
+        start = spec.anneal_start(horizon)
+        trunk, anneal = Branch(None, 0, start), Branch(horizon, start, spec.steps(horizon))
+        curve = snapshot.curve.double().numpy()
+        for branch in (trunk, anneal):
+            if branch is trunk and horizon != longest:
+                continue
+            chosen = curve[(curve[:, 0] > branch.start) & (curve[:, 0] <= branch.end)]
+            steps = chosen[:, 0].astype(int)
+            factors = [rate_factor(step - 1, branch, spec.warmup_steps) for step in steps]
+            for row, replica in enumerate(spec.replicas):
+                total, text, arithmetic, alive = chosen[:, 1 + 4 * row : 5 + 4 * row].T
+                parts.append(
+                    pd.DataFrame(
+                        {
+                            "size": spec.size,
+                            "block": spec.block,
+                            "replica": row,
+                            "seed": replica.number,
+                            "branch": "trunk" if branch is trunk else "anneal",
+                            "horizon": pd.array([branch.horizon] * len(steps), dtype="Int64"),
+                            "step": steps,
+                            "tokens": steps * spec.batch_tokens,
+                            "loss": total,
+                            "loss_text": text,
+                            "loss_arithmetic_rows": arithmetic,
+                            "alive": alive > 0,
+                            "learning_rate": [replica.rate * factor for factor in factors],
+                        }
+                    )
+                )
+    return pd.concat(parts, ignore_index=True)
+
+
+def device_name(device: torch.device) -> str:
+    """Return `cpu`, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the peak of device memory on CUDA, else of the process's resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def run_job(
+    spec: TrainSpec,
+    shards: Path,
+    out: Path,
+    states: Path,
+    device: torch.device,
+    code: str,
+    time_limit: float = math.inf,
+) -> None:
+    """Train all horizons of `spec` and write its outputs to `out`.
+
+    `states` is the folder of all states; `code` the hash of this stage's modules; `time_limit` is in
+    seconds, after which progress is saved and `OutOfTime` raised. Raises `SaltusError` if another
+    process trains the same job.
+    """
+    started = time.monotonic()
+    if device.type == "cpu":
+        use_one_thread()
+    key = state_key(
+        spec,
+        data=data_identity(spec, shards),
+        code=code,
+        torch=torch.__version__,
+        device=device.type,
+    )
+    state = states / key
+    with locked(state, spec), gpu_slot(device) as slot:
+        texts = {
+            name: load_shard(shards, name, "train").tokens
+            for name in spec.mixture.shares
+            if name != ARITHMETIC
+        }
+        batches = Batches(
+            spec.mixture,
+            texts,
+            load_alphabet(shards),
+            seeds=tuple(replica.seed for replica in spec.replicas),
+            rows=spec.rows,
+            context=spec.shape.context,
+        )
+        trainer = Trainer(spec, batches, slot, deadline=started + time_limit)
+        job = Job(spec, shards, state, trainer)
+        horizons = {horizon: job.anneal(horizon) for horizon in spec.horizons}
+        for replica, alive in zip(
+            spec.replicas, horizons[max(horizons)].adam.alive.tolist(), strict=True
+        ):
+            if not alive:
+                print(f"{spec.size} {replica.name}: diverged and frozen", file=sys.stderr)
+        job.write_outputs(out, horizons, code, key)
+        (state / "trunk.safetensors").unlink(missing_ok=True)

@@ -1,0 +1,129 @@
+"""The training loop: one branch of a replica block, from one snapshot to the next.
+
+Legend: R replica, B row, T token, P parameters.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from saltus.data.batches import ARITHMETIC, Batches
+from saltus.model.initialise import initial_parameters
+from saltus.model.transformer import token_losses, unflatten
+from saltus.train.optimizer import AdamState, adamw_step, decay_mask
+from saltus.train.schedule import Branch, rate_factor
+from saltus.train.spec import TrainSpec
+from saltus.train.state import Snapshot
+
+CURVE_POINTS = 200
+SNAPSHOT_SECONDS = 60.0
+LINE_SECONDS = 10.0
+
+
+class OutOfTime(Exception):
+    """The time limit came; the branch's snapshot is saved and a later call goes on from it."""
+
+
+def fresh_snapshot(spec: TrainSpec, device: torch.device) -> Snapshot:
+    """Return the state before the first step."""
+    parameters = initial_parameters(spec.shape, [r.seed for r in spec.replicas]).to(device)
+    num_replicas = len(spec.replicas)
+    adam = AdamState(
+        parameters,
+        torch.zeros_like(parameters),
+        torch.zeros_like(parameters),
+        torch.ones(num_replicas, dtype=torch.bool, device=device),
+    )
+    return Snapshot(0, adam, torch.zeros(0, 1 + 4 * num_replicas), 0.0)
+
+
+@dataclass
+class Trainer:
+    """Trains branches of one block; `deadline` is on the clock of `time.monotonic`."""
+
+    spec: TrainSpec
+    batches: Batches
+    device: torch.device
+    deadline: float = float("inf")
+
+    def run(
+        self,
+        snapshot: Snapshot,
+        branch: Branch,
+        save: Callable[[Snapshot], None],
+    ) -> Snapshot:
+        """Train from `snapshot` to the end of `branch` and return the state there.
+
+        Calls `save` about once a minute, and before raising `OutOfTime`.
+        """
+        spec, adam = self.spec, snapshot.adam
+        decayed = decay_mask(spec.shape).to(self.device)
+        peak_rates = torch.tensor([r.rate for r in spec.replicas], device=self.device)
+        every = max(1, (branch.end - branch.start) // CURVE_POINTS)
+        points: list[Tensor] = []
+        started = saved = told = time.monotonic()
+        first_step = snapshot.step
+
+        def standing(step: int) -> Snapshot:
+            curve = torch.cat([snapshot.curve, *(point[None].cpu() for point in points)])
+            return Snapshot(step, adam, curve, snapshot.seconds + time.monotonic() - started)
+
+        for step in range(snapshot.step, branch.end):
+            tokens = torch.from_numpy(self.batches.batch(step)).to(self.device, non_blocking=True)
+            parameters = adam.parameters.detach().requires_grad_()
+            row_losses = self._row_losses(parameters, tokens)  # (R, B)
+            losses = row_losses.mean(1)
+            (gradient,) = torch.autograd.grad(losses.sum(), parameters)
+            rates = peak_rates * rate_factor(step, branch, spec.warmup_steps)
+            adamw_step(adam, gradient, losses.detach(), rates, step, decayed, spec.optimizer)
+            if (step + 1) % every == 0 or step + 1 == branch.end:
+                points.append(self._curve_point(step, row_losses.detach(), adam.alive))
+
+            now = time.monotonic()
+            if now > self.deadline:
+                save(standing(step + 1))
+                raise OutOfTime
+            if now - saved > SNAPSHOT_SECONDS:
+                save(standing(step + 1))
+                saved = now
+            if now - told > LINE_SECONDS:
+                done = step + 1 - first_step
+                self._tell(step + 1, branch, losses, done / (now - started))
+                told = now
+        return standing(branch.end)
+
+    def _row_losses(self, parameters: Tensor, tokens: Tensor) -> Tensor:
+        """Return the mean loss of every row (R, B), in nats/token."""
+        autocast = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.spec.precision == "bf16"
+        )
+        with autocast:
+            named = unflatten(parameters, self.spec.shape)
+            return token_losses(named, tokens, self.spec.shape).mean(2)
+
+    def _curve_point(self, step: int, row_losses: Tensor, alive: Tensor) -> Tensor:
+        """Return one row of the curve; see `Snapshot`. A source without rows this step is NaN."""
+        sources = torch.from_numpy(self.batches.sources(step)).to(self.device)
+        arithmetic = [name == ARITHMETIC for name in self.batches.names]
+        is_arithmetic = torch.tensor(arithmetic, device=self.device)[sources]
+        means = [row_losses.mean(1)]
+        for chosen in (~is_arithmetic, is_arithmetic):
+            means.append((row_losses * chosen).sum(1) / chosen.sum())
+        columns = torch.stack([*means, alive.float()], 1).float()
+        return torch.cat([torch.tensor([step + 1.0], device=self.device), columns.flatten()])
+
+    def _tell(self, step: int, branch: Branch, losses: Tensor, steps_per_second: float) -> None:
+        """Write one line of progress to standard error."""
+        spec = self.spec
+        rate = steps_per_second * spec.batch_tokens * len(spec.replicas)
+        print(
+            f"{spec.size} block {spec.block} {branch.name}: {step * spec.batch_tokens:,} tokens, "
+            f"loss {losses.detach().mean().item():.3f}, {rate:,.0f} tokens/s, "
+            f"{(branch.end - step) / steps_per_second:.0f} s left on this branch",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,163 @@
+"""What the rules ask of a study: each job's data as canonical JSON. No torch, no paths of its own.
+
+A rule's parameters are the data of its stage and nothing else, so that an edit of the study reruns
+the stages whose data it changes and no others.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from saltus.data.catalogue import LocalCorpus
+from saltus.data.writing import RELATIONS
+from saltus.device import gpu_is_there
+from saltus.model.count import count_parameters, flops_per_token
+from saltus.probe.spec import ProbeSpec
+from saltus.study import Study
+
+SEPARATOR = "<|endoftext|>"
+FIGURES = (
+    "loss-curves",
+    "law-fit",
+    "compute-envelope",
+    "accuracy-size",
+    "accuracy-loss",
+    "seed-spread",
+    "reliability",
+    "calibration-size",
+)
+
+
+def canonical(value: Any) -> str:
+    """Return JSON with sorted keys and no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+class Jobs:
+    """The jobs of one study."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.domains = list(study.text.domains)
+        self.training_domains = [n for n, d in study.text.domains.items() if d.share > 0]
+        wanted = study.training.device
+        self.gpus = int(wanted == "cuda" or (wanted == "auto" and gpu_is_there()))
+        self.is_sweep = len(study.training.rate_factors) > 1
+        self.figures = [*FIGURES, *(["rates"] if self.is_sweep else [])]
+
+    def specials(self) -> tuple[str, ...]:
+        """Return the special tokens: the separator, and the relation signs of the arms that occur."""
+        signs = (RELATIONS[arm] for arm in self.study.arms)
+        return (SEPARATOR, *(sign for sign in signs if sign.startswith("<|")))
+
+    def corpus(self, domain: str) -> str:
+        """Return the catalogue entry of a domain."""
+        return canonical(dataclasses.asdict(self.study.corpus(domain)))
+
+    def local_files(self, domain: str) -> list[str]:
+        """Return the user's own files that a domain reads."""
+        corpus = self.study.corpus(domain)
+        if not isinstance(corpus, LocalCorpus):
+            return []
+        path = Path(corpus.path)
+        return sorted(map(str, path.iterdir())) if path.is_dir() else [corpus.path]
+
+    def tokenizer(self) -> str:
+        """Return what the tokenizer is trained with."""
+        return canonical(
+            {
+                "vocabulary": self.study.tokenizer.vocabulary,
+                "specials": self.specials(),
+                "split": self.study.text.split.model_dump(),
+            }
+        )
+
+    def shards(self) -> str:
+        """Return how documents are split, and which domains no training reads."""
+        unread = [name for name in self.domains if name not in self.training_domains]
+        return canonical(
+            {"split": self.study.text.split.model_dump(), "held_out_only": unread}
+        )
+
+    def train(self, size: str, block: int) -> str:
+        """Return the training job of a (size, replica block)."""
+        return self.study.train_spec(size, block).to_json()
+
+    def probe_spec(self) -> ProbeSpec:
+        """Return what every checkpoint is asked."""
+        probe = self.study.probe
+        return ProbeSpec(
+            items=probe.items,
+            text_tokens=probe.text_tokens,
+            validation_tokens=probe.validation_tokens,
+            sampled_tokens=probe.sampled_tokens,
+            seed=self.study.seed,
+            domains=tuple(self.domains),
+            training_domains=tuple(self.training_domains),
+        )
+
+    def probe(self, size: str, block: int) -> str:
+        """Return the probing job of a (size, replica block)."""
+        asked = json.loads(self.probe_spec().to_json())
+        return canonical({"train": json.loads(self.train(size, block)), "probe": asked})
+
+    def tables(self) -> str:
+        """Return what joins the jobs' outputs, and the study as it was resolved."""
+        return canonical({"training_domains": self.training_domains, "study": self.resolved()})
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the study as plain data, with the counts of every size."""
+        study = self.study
+        sizes = {}
+        for name in study.family.sizes:
+            shape = study.shape(name)
+            counts = dataclasses.asdict(count_parameters(shape))
+            sizes[name] = {
+                **dataclasses.asdict(shape),
+                **{f"params_{key}": value for key, value in counts.items()},
+                "learning_rate": study.training.rate.at(counts["nonembedding"]),
+                "warmup_steps": study.warmup_steps(name),
+                "seeds": [seed for block in study.blocks(name) for seed in block],
+            }
+        return {
+            "name": study.name,
+            "description": study.description,
+            "sizes": sizes,
+            "config": study.model_dump(mode="json"),
+        }
+
+    def laws(self) -> str:
+        """Return how laws are fitted."""
+        return canonical({"sweep": self.is_sweep, "delta": self.study.law.delta})
+
+    def calibration(self) -> str:
+        """Return which domains count as in distribution."""
+        return canonical({"training_domains": self.training_domains})
+
+    def law_outputs(self, root: str) -> list[str]:
+        """Return the files of the law stage under `root`."""
+        rates = [f"{root}/rates.json", f"{root}/tables/rates.parquet"]
+        return [f"{root}/laws.json", *(rates if self.is_sweep else [])]
+
+    def blocks(self) -> list[tuple[str, int]]:
+        """Return every (size, replica block)."""
+        return [
+            (size, block)
+            for size in self.study.family.sizes
+            for block in range(len(self.study.blocks(size)))
+        ]
+
+    def folders(self, root: str) -> list[str]:
+        """Return the folder of every (size, replica block) under `root`."""
+        return [f"{root}/{size}/block{block}" for size, block in self.blocks()]
+
+    def files(self, root: str, names: list[str]) -> list[str]:
+        """Return the parquet files `names` of every folder under `root`."""
+        return [f"{folder}/{name}.parquet" for folder in self.folders(root) for name in names]
+
+    def priority(self, size: str) -> int:
+        """Return the millions of FLOPs of a size's first block, so that the longest starts first."""
+        tokens = max(self.study.training.horizons)
+        replicas = len(self.study.train_spec(size, 0).replicas)
+        return flops_per_token(self.study.shape(size)) * tokens * replicas // 10**6

@@ -1,0 +1,245 @@
+"""Figures: what is drawn equals the tables, colours agree, bytes repeat, captions carry numbers."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from simulated import TRUTH, loss_of, simulate
+
+from saltus.errors import TableError
+from saltus.figure import (
+    accuracy_size,
+    compute_envelope,
+    law_fit,
+    loss_curves,
+    rates,
+    reliability,
+    seed_spread,
+    style,
+    words,
+)
+from saltus.figure.catalogue import FIGURES, available, draw_all
+from saltus.figure.tables import Tables
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return simulate(num_sizes=5, num_seeds=3, horizons=(524_288, 2_097_152),
+                    tasks=("chain_2", "add_2", "mul_2x1"))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small() -> Tables:
+    return simulate(num_sizes=3, num_seeds=2, horizons=(65_536, 262_144), tasks=("add_2",),
+                    diverged=(), fitted=False, rates=False)  # fmt: skip
+
+
+def drawn(axes: matplotlib.axes.Axes) -> np.ndarray:
+    """Return the y values of every line of a panel."""
+    return np.concatenate([np.atleast_1d(line.get_ydata()) for line in axes.get_lines()])
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_has_panels_and_a_caption_of_few_sentences(tables: Tables, name: str) -> None:
+    figure = FIGURES[name].draw(tables)
+    assert isinstance(figure, Figure) and figure.axes
+    caption = FIGURES[name].caption(tables)
+    assert caption.endswith(".") and "nan" not in caption and 60 < len(caption) < 900
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "rates"])
+def test_too_few_sizes_are_drawn_all_the_same(small: Tables, name: str) -> None:
+    assert FIGURES[name].draw(small).axes
+    assert "nan" not in FIGURES[name].caption(small)
+
+
+def test_number_of_panels_follows_the_tables(tables: Tables) -> None:
+    assert len(accuracy_size.draw(tables).axes) == 3
+    assert len(seed_spread.draw(tables).axes) == 4
+    assert len(reliability.draw(tables).axes) == 2 * 5
+    assert len(law_fit.draw(tables).axes) == 2
+
+
+def test_law_fit_draws_every_run_and_every_residual(tables: Tables) -> None:
+    top, below = law_fit.draw(tables).axes
+    points = [line for line in top.get_lines() if str(line.get_gid()).startswith("data-")]
+    shown = np.sort(np.concatenate([line.get_ydata() for line in points]))
+    assert np.array_equal(shown, np.sort(tables.finished()["loss_text"]))
+    residuals = [row["residual_percent"] for row in tables.laws["fitted"]]
+    assert np.isin(residuals, drawn(below)).all()
+
+
+def test_law_lines_are_the_law(tables: Tables) -> None:
+    assert np.allclose(law_fit.predict(TRUTH, 1e4, [1e5, 1e6]), loss_of(1e4, np.array([1e5, 1e6])))
+    assert str(tables.refusal("kaplan")) == "not fitted"
+
+
+def test_a_refused_law_is_said_in_the_panel(small: Tables) -> None:
+    figure = law_fit.draw(small)
+    assert len(figure.axes) == 1
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert any("too few sizes" in text for text in texts)
+    assert "too few sizes" in law_fit.caption(small)
+
+
+def test_accuracy_panels_show_every_replica(tables: Tables) -> None:
+    rows = tables.at_largest(tables.scores)
+    for (task, arm), axes in zip(tables.tasks(), accuracy_size.draw(tables).axes, strict=True):
+        cell = rows[(rows["task"] == task) & (rows["arm"] == arm)]
+        assert np.isin(cell["exact_match"], drawn(axes)).all()
+
+
+def test_thresholds_are_lines_inside_and_arrows_outside(tables: Tables) -> None:
+    for (task, arm), axes in zip(tables.tasks(), accuracy_size.draw(tables).axes, strict=True):
+        row = accuracy_size.threshold(tables, task, arm)
+        assert row is not None
+        arrows = [text for text in axes.texts if getattr(text, "arrow_patch", None) is not None]
+        upright = [line for line in axes.get_lines() if list(line.get_ydata()) == [0, 1]
+                   and to_rgb(line.get_color()) == to_rgb(style.THRESHOLD)]  # fmt: skip
+        inside = row["status"] == "crossed"
+        assert (len(upright), len(arrows)) == ((1, 0) if inside else (0, 1))
+        if inside:
+            assert upright[0].get_xdata()[0] == row["estimate"]
+
+
+def test_a_task_without_a_threshold_or_a_finished_run_is_drawn(tables: Tables) -> None:
+    values = {name: getattr(tables, name) for name in Tables.__dataclass_fields__}
+    values["thresholds"] = tables.thresholds.iloc[:0]
+    values["scores"] = tables.scores[tables.scores["horizon"] < max(tables.horizons())]
+    bare = Tables(**values)
+    assert len(accuracy_size.draw(bare).axes) == 3
+    assert "No task" in accuracy_size.caption(bare)
+
+
+def test_empty_tables_are_remarks_not_errors(tables: Tables) -> None:
+    values = {name: getattr(tables, name) for name in Tables.__dataclass_fields__}
+    for name in ("curves", "scores", "thresholds", "calibration", "reliability"):
+        values[name] = getattr(tables, name).iloc[:0]
+    values["runs"] = tables.runs.assign(status="diverged", loss_text=np.nan)
+    values["laws"], values["rates"] = {}, None
+    bare = Tables(**values)
+    for name in available(bare):
+        assert FIGURES[name].draw(bare).axes
+        assert FIGURES[name].caption(bare)
+
+
+def test_one_colour_per_size_in_every_figure(tables: Tables) -> None:
+    palette = style.colours(tables)
+    assert list(palette) == ["s0", "s1", "s2", "s3", "s4"] and len(set(palette.values())) == 5
+    light = [sum(colour) for colour in palette.values()]
+    assert light == sorted(light, reverse=True)
+    for name, entry in FIGURES.items():
+        legend = entry.draw(tables).legends[0]
+        shown = {
+            text.get_text().split()[0]: to_rgb(handle.get_color())
+            for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
+            if text.get_text().split("   ")[0] in palette
+        }
+        assert shown, name
+        assert all(np.allclose(palette[size], colour) for size, colour in shown.items()), name
+
+
+def test_a_diverged_size_keeps_its_colour(tables: Tables) -> None:
+    gone = tables.runs["size"].eq("s2")
+    values = {name: getattr(tables, name) for name in Tables.__dataclass_fields__}
+    values["runs"] = tables.runs.assign(
+        status=tables.runs["status"].where(~gone, "diverged"),
+        loss_text=tables.runs["loss_text"].where(~gone),
+    )
+    assert style.colours(Tables(**values)) == style.colours(tables)
+
+
+def test_two_draws_give_identical_bytes(tables: Tables, tmp_path: Path) -> None:
+    for name in ("law-fit", "compute-envelope"):
+        first = draw_all(tables, tmp_path / "one", [name])
+        second = draw_all(tables, tmp_path / "two", [name])
+        for left, right in zip(first, second, strict=True):
+            assert left.read_bytes() == right.read_bytes()
+        assert b"<dc:date>" not in first[0].read_bytes()
+    assert sorted(path.suffix for path in first) == [".png", ".svg"]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_drawing_leaves_no_state_behind(tables: Tables) -> None:
+    from matplotlib import pyplot
+
+    before = dict(matplotlib.rcParams)
+    law_fit.draw(tables)
+    assert dict(matplotlib.rcParams) == before
+    assert pyplot.get_fignums() == []
+
+
+def test_captions_carry_the_numbers(tables: Tables) -> None:
+    caption = law_fit.caption(tables)
+    assert "α = 0.310 [0.270, 0.350]" in caption and "β = 0.42 [0.37, 0.47]" in caption
+    assert "27 runs" in caption or f"{len(tables.finished())} runs" in caption
+    assert "a = 0.58 [0.53, 0.63]" in compute_envelope.caption(tables)
+    labels = tables.thresholds["label"]
+    assert all(label in accuracy_size.caption(tables) for label in labels)
+    assert "−0.33 [−0.45, −0.21]" in rates.caption(tables)
+
+
+def test_optimal_size_minimises_the_law() -> None:
+    flops, unit = 1e12, 6.4
+    best = compute_envelope.optimal_params(TRUTH, np.array([flops]), unit)[0]
+    sizes = best * np.array([0.9, 1.0, 1.1])
+    losses = loss_of(sizes, flops / (unit * sizes))
+    assert losses[1] < losses[0] and losses[1] < losses[2]
+
+
+def test_smooth_keeps_a_constant_and_its_range() -> None:
+    rows = pd.DataFrame({"seed": [0, 1] * 50, "tokens": np.repeat(np.arange(1, 51), 2) * 100,
+                         "loss_text": [2.0, 3.0] * 50})  # fmt: skip
+    line = loss_curves.smooth(rows, "loss_text", 10)
+    assert np.allclose(line["loss"], 2.5) and np.allclose(line["low"], 2) and len(line) <= 10
+    assert np.allclose(line["high"], 3)
+
+
+def test_seed_spread_recovers_a_known_deviation() -> None:
+    wide = simulate(num_sizes=6, num_seeds=20, horizons=(524_288,), tasks=("add_2",), diverged=())
+    assert 0.5 < seed_spread.deviation_within(wide) < 0.85  # .6 % and .3 % in quadrature: .67 %
+
+
+def test_signed_gap_weighs_bins() -> None:
+    rows = pd.DataFrame({"confidence": [0.2, 0.8], "accuracy": [0.1, 0.8], "n": [30, 10]})
+    assert reliability.signed_gap(rows) == pytest.approx(0.075)
+
+
+def test_unknown_names_and_absent_sweeps_are_one_line(small: Tables, tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="did you mean 'law-fit'"):
+        draw_all(small, tmp_path, ["law-fot"])
+    with pytest.raises(TableError, match="swept no learning rates"):
+        draw_all(small, tmp_path, ["rates"])
+    assert "rates" not in available(small)
+
+
+def test_figures_never_import_torch() -> None:
+    code = (
+        "import saltus.figure.catalogue, saltus.report.render, sys; "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_words() -> None:
+    assert [words.count(n) for n in (148_224, 2_097_152, 999.6, 1_800, None, np.inf)] == [
+        "148k", "2.1M", "1k", "1.8k", "–", "∞"]  # fmt: skip
+    assert words.with_interval(0.31, [0.27, 0.35]) == "0.310 [0.270, 0.350]"
+    assert words.with_interval(0.31, None) == "0.310"
+    assert words.with_interval(None, [0, 1]) == "–"
+    assert words.bracket([0.1, None], 2) == "[0.10, ∞]"
+    assert words.power(1.23e13) == "1.2 × 10¹³" and words.power(9.99e9) == "1.0 × 10¹⁰"
+    assert words.task("mul_2x1", "reversed") == "2×1-digit product, reversed"
+    assert words.listed(["a", "b", "c"]) == "a, b and c" and words.listed([]) == ""
+
+
+@pytest.mark.parametrize("num", range(1, 20))
+def test_columns_leave_fewer_than_a_row_empty(num: int) -> None:
+    columns = style.columns_for(num)
+    assert 1 <= columns <= 4 and -num % columns < columns

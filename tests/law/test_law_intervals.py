@@ -1,0 +1,78 @@
+"""Intervals: the jackknife by hand, its coverage in simulation, and refusals."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from saltus.law.forms import Chinchilla
+from saltus.law.intervals import allocation_exponent, jackknife, jackknife_error, replica_error
+from saltus.law.predict import replicas_of, variables_of
+from saltus.law.solve import fit, predict_log
+
+MakeRuns = Callable[..., pd.DataFrame]
+
+
+def test_jackknife_of_a_mean_is_its_standard_error() -> None:
+    values = np.random.default_rng(0).normal(size=9)
+    parts = np.array([np.delete(values, i).mean() for i in range(9)])
+    assert jackknife_error(parts) == pytest.approx(values.std(ddof=1) / 3, rel=1e-12)
+
+
+def test_replica_error_recovers_the_spread_of_replicas() -> None:
+    generator = np.random.default_rng(0)
+    replicas = np.repeat(np.arange(400), 4)
+    residuals = generator.normal(0, 0.01, 400)[replicas]
+    assert replica_error(residuals, list(replicas), 5) == pytest.approx(0.01, rel=0.1)
+    assert replica_error(np.full(4, 0.01), [0, 0, 1, 1], 5) > 0.01
+
+
+def test_too_few_sizes_leave_no_interval(make_runs: MakeRuns) -> None:
+    runs = make_runs(sizes=3)
+    table, loss = variables_of(runs), runs["loss_text"].to_numpy()
+    fitted = fit(Chinchilla(), table, loss, starts=4)
+    assert jackknife(fitted, table, loss, list(runs["size"])) is None
+
+
+def test_intervals_hold_the_estimate_and_the_method_names_its_freedom(make_runs: MakeRuns) -> None:
+    runs = make_runs(sizes=6)
+    table, loss = variables_of(runs), runs["loss_text"].to_numpy()
+    fitted = fit(Chinchilla(), table, loss)
+    errors = jackknife(fitted, table, loss, list(runs["size"]), replicas_of(runs))
+    assert errors is not None
+    assert errors.unconverged == 0
+    assert errors.method == "delete-one-size jackknife, t with 3 degrees of freedom"
+    for name, (low, high) in errors.parameter_intervals().items():
+        assert 0 <= low < fitted.parameters[name] < high
+    low, high = errors.allocation_interval()
+    assert 0 <= low < high <= 1
+    inner, outer = errors.band(table), errors.prediction_interval(table)
+    assert np.all(outer[0] < inner[0])
+    assert np.all(inner[1] < outer[1])
+    expected = errors.quantile * jackknife_error(predict_log(fitted.form, errors.theta, table))
+    np.testing.assert_allclose(np.log(inner[1] / inner[0]), 2 * expected, rtol=1e-9)
+
+
+def test_intervals_cover_the_truth(make_runs: MakeRuns, truth: dict[str, float]) -> None:
+    """64 ladders of 8 sizes x 5 seeds x 4 horizons: nominal 95 %; .89 is 2.2 errors below."""
+    form, num = Chinchilla(), 64
+    hits: dict[str, int] = dict.fromkeys(("E", "A", "B", "alpha", "beta", "a", "new"), 0)
+    target = {"N": np.array([12e6]), "D": np.array([128e6])}
+    exponent = float(allocation_exponent(truth["alpha"], truth["beta"]))
+    generator = np.random.default_rng(11)
+    for ladder in range(num):
+        runs = make_runs(seed=1000 + ladder)
+        table, loss = variables_of(runs), runs["loss_text"].to_numpy()
+        fitted = fit(form, table, loss, starts=3)
+        errors = jackknife(fitted, table, loss, list(runs["size"]), replicas_of(runs))
+        assert errors is not None
+        for name, (low, high) in errors.parameter_intervals().items():
+            hits[name] += low <= truth[name] <= high
+        low, high = errors.allocation_interval()
+        hits["a"] += low <= exponent <= high
+        actual = form.predict(truth, target)[0] * np.exp(generator.normal(0, 0.01))
+        lows, highs = errors.prediction_interval(target)
+        hits["new"] += int(lows[0] <= actual <= highs[0])
+    for name, count in hits.items():
+        assert count / num >= 0.89, (name, count)

@@ -1,0 +1,111 @@
+"""The report: one file, no network, every figure with words, every answer with its source."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from simulated import simulate
+
+from saltus.errors import TableError
+from saltus.figure.catalogue import FIGURES, available, draw_all
+from saltus.figure.tables import Tables
+from saltus.report.answers import headline
+from saltus.report.render import render
+from saltus.report.sections import grids
+
+
+class Page(HTMLParser):
+    """Collect tags, images, links and text; complain about tags left open."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.images: list[dict[str, str]] = []
+        self.links: list[str] = []
+        self.identifiers: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {key: value or "" for key, value in attrs}
+        if tag == "img":
+            self.images.append(values)
+        self.links += [values[key] for key in ("href", "src") if key in values]
+        self.identifiers += [values["id"]] if "id" in values else []
+        if tag not in ("img", "meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return simulate(num_sizes=4, num_seeds=2, horizons=(524_288, 2_097_152),
+                    tasks=("add_2", "mul_2x1"))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def directory(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("figures")
+    draw_all(tables, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(tables: Tables, directory: Path) -> str:
+    return render(tables, directory)
+
+
+def test_every_figure_is_embedded_with_its_words(page: str, tables: Tables) -> None:
+    parsed = Page(page)
+    assert parsed.open == [] and len(parsed.identifiers) == len(set(parsed.identifiers))
+    assert len(parsed.images) == len(FIGURES) == len(available(tables))
+    assert all(image["src"].startswith("data:image/svg+xml;base64,") for image in parsed.images)
+    assert all(len(image["alt"]) > 60 for image in parsed.images)
+
+
+def test_nothing_is_fetched(page: str) -> None:
+    assert all(link.startswith(("data:", "#")) for link in Page(page).links)
+    assert "<script" not in page and "@import" not in page and "http" not in page.split("<main>")[0]
+
+
+def test_answers_carry_the_laws_numbers(page: str) -> None:
+    for number in ("α = 0.310 [0.270, 0.350]", "β = 0.42 [0.37, 0.47]", "a = 0.58 [0.53, 0.63]"):
+        assert number in page
+    assert "&gt; 14k" in page and "converged" in page and "ab12cd34ef56" in page
+
+
+def test_every_answer_and_table_names_its_source(tables: Tables) -> None:
+    assert all(answer.source for answer in headline(tables))
+    made = grids(tables)
+    assert [grid.title for grid in made][:2] == ["Sizes", "Laws and their certificates"]
+    for grid in made:
+        assert ".parquet" in grid.source or ".json" in grid.source
+        assert all(len(row) == len(grid.heads) for row in grid.rows)
+
+
+def test_a_small_study_says_undecided() -> None:
+    small = simulate(num_sizes=3, num_seeds=1, horizons=(65_536,), tasks=("add_2",), diverged=(),
+                     fitted=False, rates=False)  # fmt: skip
+    law, _, _, open_ends = headline(small)
+    assert law.short == "Undecided" and "too few sizes" in law.details[0]
+    assert any("above largest" in detail for detail in open_ends.details)
+    assert any(row[2].startswith("too few sizes") for row in grids(small)[1].rows)
+
+
+def test_a_held_out_size_that_is_missed_is_said(tables: Tables) -> None:
+    values = {name: getattr(tables, name) for name in Tables.__dataclass_fields__}
+    held = {**tables.laws["heldout"], "inside_share": 0.25}
+    values["laws"] = {**tables.laws, "heldout": held}
+    assert "misses" in headline(Tables(**values))[0].short
+
+
+def test_names_are_escaped(tables: Tables, directory: Path) -> None:
+    values = {name: getattr(tables, name) for name in Tables.__dataclass_fields__}
+    values["study"] = {"name": "<b>bold</b>"}
+    assert "<b>bold</b>" not in render(Tables(**values), directory)
+
+
+def test_a_missing_figure_is_one_line(tables: Tables, tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"loss-curves\.svg: missing"):
+        render(tables, tmp_path)

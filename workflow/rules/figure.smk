@@ -1,0 +1,56 @@
+# Figures and the report: drawn from the small derived tables alone.
+
+DERIVED = [
+    *expand(
+        f"{ROOT}/tables/{{name}}.parquet",
+        name=["runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability"],
+    ),
+    *JOBS.law_outputs(ROOT),
+    f"{ROOT}/study.json",
+    f"{ROOT}/machine.json",
+]
+
+
+rule figures:
+    input:
+        DERIVED,
+    output:
+        svg=expand(f"{ROOT}/figures/{{name}}.svg", name=JOBS.figures),
+        png=[
+            report(
+                f"{ROOT}/figures/{name}.png",
+                caption=f"../report/{name}.rst",
+                category=STUDY.name,
+            )
+            for name in JOBS.figures
+        ],
+    params:
+        code=code_hash("saltus.figure.catalogue"),
+    log:
+        f"{ROOT}/logs/figures.log",
+    benchmark:
+        f"{ROOT}/benchmarks/figures.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+    shell:
+        "saltus stage figures --input {ROOT} --out {ROOT}/figures 2> {log}"
+
+
+rule report_html:
+    input:
+        DERIVED,
+        rules.figures.output.svg,
+    output:
+        f"{ROOT}/report.html",
+    params:
+        code=code_hash("saltus.report.render"),
+    log:
+        f"{ROOT}/logs/report.log",
+    benchmark:
+        f"{ROOT}/benchmarks/report.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+    shell:
+        "saltus stage report --input {ROOT} --out {output} 2> {log}"

@@ -1,0 +1,63 @@
+# What the tables say: laws, thresholds, calibration. Tables in, small tables out; no checkpoints.
+
+
+rule laws:
+    input:
+        f"{ROOT}/tables/runs.parquet",
+    output:
+        JOBS.law_outputs(ROOT),
+    params:
+        spec=JOBS.laws(),
+        code=code_hash("saltus.law.summary") + code_hash("saltus.law.rates"),
+    log:
+        f"{ROOT}/logs/laws.log",
+    benchmark:
+        f"{ROOT}/benchmarks/laws.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+    shell:
+        "saltus stage laws --spec {params.spec:q} --input {input} --out {ROOT} 2> {log}"
+
+
+rule thresholds:
+    input:
+        f"{ROOT}/tables/items.parquet",
+        f"{ROOT}/tables/runs.parquet",
+    output:
+        f"{ROOT}/tables/scores.parquet",
+        f"{ROOT}/tables/thresholds.parquet",
+    params:
+        code=code_hash("saltus.emerge.summary") + code_hash("saltus.emerge.scores"),
+    log:
+        f"{ROOT}/logs/thresholds.log",
+    benchmark:
+        f"{ROOT}/benchmarks/thresholds.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+    shell:
+        "saltus stage thresholds --input {input} --out {ROOT}/tables 2> {log}"
+
+
+rule calibration:
+    input:
+        f"{ROOT}/tables/tokens.parquet",
+        f"{ROOT}/tables/items.parquet",
+        f"{ROOT}/tables/runs.parquet",
+    output:
+        f"{ROOT}/tables/calibration.parquet",
+        f"{ROOT}/tables/reliability.parquet",
+    params:
+        spec=JOBS.calibration(),
+        code=code_hash("saltus.calibrate.summary"),
+    log:
+        f"{ROOT}/logs/calibration.log",
+    benchmark:
+        f"{ROOT}/benchmarks/calibration.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+    shell:
+        "saltus stage calibration --spec {params.spec:q} --input {input}"
+        " --out {ROOT}/tables 2> {log}"

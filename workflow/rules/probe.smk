@@ -1,0 +1,54 @@
+# What every checkpoint of a block can do; then the tables that all analysis begins with.
+
+
+rule probe:
+    input:
+        f"{ROOT}/train/{{size}}/block{{block}}",
+        f"{ROOT}/shards/manifest.json",
+        f"{ROOT}/shards/alphabet.json",
+        f"{ROOT}/shards/token_bytes.json",
+    output:
+        f"{ROOT}/probe/{{size}}/block{{block}}/items.parquet",
+        f"{ROOT}/probe/{{size}}/block{{block}}/tokens.parquet",
+        f"{ROOT}/probe/{{size}}/block{{block}}/losses.parquet",
+    params:
+        spec=lambda wildcards: JOBS.probe(wildcards.size, int(wildcards.block)),
+        code=code_hash("saltus.probe.job"),
+        out=lambda wildcards: f"{ROOT}/probe/{wildcards.size}/block{wildcards.block}",
+    log:
+        f"{ROOT}/logs/probe-{{size}}-block{{block}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/probe-{{size}}-block{{block}}.tsv"
+    threads: 1
+    resources:
+        gpu=JOBS.gpus,
+    shell:
+        "saltus stage probe --spec {params.spec:q} --shards {ROOT}/shards --input {input[0]}"
+        " --device {STUDY.training.device} --out {params.out} 2> {log}"
+
+
+rule tables:
+    input:
+        JOBS.folders(f"{ROOT}/train"),
+        JOBS.files(f"{ROOT}/probe", ["items", "tokens", "losses"]),
+    output:
+        tables=expand(
+            f"{ROOT}/tables/{{name}}.parquet",
+            name=["runs", "items", "tokens", "losses", "curves"],
+        ),
+        study=f"{ROOT}/study.json",
+        machine=f"{ROOT}/machine.json",
+    params:
+        spec=JOBS.tables(),
+        code=code_hash("saltus.tables"),
+        folders=JOBS.folders(f"{ROOT}/train") + JOBS.folders(f"{ROOT}/probe"),
+    log:
+        f"{ROOT}/logs/tables.log",
+    benchmark:
+        f"{ROOT}/benchmarks/tables.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+    shell:
+        "saltus stage tables --spec {params.spec:q} --input {params.folders}"
+        " --out {ROOT}/tables 2> {log}"

@@ -1,0 +1,30 @@
+# One job per (size, replica block). One rule per size, so that the longest can start first: a
+# rule's priority is a number. The job's state lives in results/.state, outside the declared output.
+
+TRAIN_CODE = code_hash("saltus.train.job")
+
+for size in STUDY.family.sizes:
+
+    rule:
+        name:
+            f"train_{size}"
+        input:
+            f"{ROOT}/shards/manifest.json",
+            f"{ROOT}/shards/alphabet.json",
+        output:
+            directory(f"{ROOT}/train/{size}/block{{block}}"),
+        params:
+            spec=lambda wildcards, size=size: JOBS.train(size, int(wildcards.block)),
+            code=TRAIN_CODE,
+        log:
+            f"{ROOT}/logs/train-{size}-block{{block}}.log",
+        benchmark:
+            f"{ROOT}/benchmarks/train-{size}-block{{block}}.tsv"
+        priority: JOBS.priority(size)
+        threads: 1
+        resources:
+            gpu=JOBS.gpus,
+        shell:
+            "saltus stage train --spec {params.spec:q} --code {params.code}"
+            " --shards {ROOT}/shards --states {STATES} --device {STUDY.training.device}"
+            " --out {output} 2> {log}"
