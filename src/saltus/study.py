@@ -195,6 +195,10 @@ class Study(Section):
         """Return the architecture of a size."""
         return self.family.sizes[size].shape(self.tokenizer.vocabulary, self.family.context)
 
+    def resolved_shape(self, size: str) -> dict[str, Any]:
+        """Return the architecture of a size as plain data."""
+        return dataclasses.asdict(self.shape(size))
+
     def blocks(self, size: str) -> tuple[tuple[int, ...], ...]:
         """Return the seeds of each block of a size."""
         own = self.family.sizes[size].blocks

@@ -101,7 +101,10 @@ def smooth_curve(
             return np.where(mass > 0, (hits @ kernel) / mass, np.nan), mass
 
     ones = np.ones_like(conf)
-    accuracy, mass = smoothed(np.bincount(cell, ones, _CELLS), np.bincount(cell, right, _CELLS))
+    accuracy, mass = smoothed(
+        np.bincount(cell, ones, _CELLS).astype(np.float64),
+        np.bincount(cell, right, _CELLS).astype(np.float64),
+    )
     rng = np.random.default_rng(seed)
     labels = np.arange(conf.size) if cluster is None else np.asarray(cluster)
     _, index = np.unique(labels, return_inverse=True)

@@ -18,6 +18,7 @@ COMMANDS = {
     "figures": "redraw the figures and the report of a folder from its tables alone",
     "export": "write a checkpoint in the format of Qwen3 for transformers",
     "publish": "copy a finished study's small tables and figures to results/reference",
+    "where": "print where a finished study's figures and report are",
     "schema": "print the JSON Schema of study files",
     "stage": "one stage of the workflow (called by the rules)",
 }

@@ -50,12 +50,13 @@ def threshold_along_size(
     profile likelihood of the beta-binomial curve with an F(1, S - 2) cutoff (S sizes), since
     sizes, not items, carry the information, widened by `psychometric.heterogeneity` where sizes
     scatter about the curve more than their replicas do, and never narrower than the gap in which
-    the means cross unless the rise spans 2.5 gaps; its coverage is tested by simulation. The lower
-    asymptote is `guess_rate`, or the lowest mean if that is lower (a model that answers nothing
-    scores less than the best constant answer). The level is crossed more than once in earnest
-    (`not monotone`) if a parametric bootstrap of the closest monotone means, seeded by `seed`,
-    has p < .05. Raises ValueError if the arrays differ in length or are empty, a scale is not
-    positive, or successes lie outside [0, trials].
+    the means cross unless the rise spans 2.5 gaps. In simulations of 8 sizes × 5 seeds it covered
+    .94-1.0 when only seeds scatter, .85-.93 when sizes do too (by as much as a seed at the worst).
+    The lower asymptote is `guess_rate`, or the lowest mean if that is lower (a model that answers
+    nothing scores less than the best constant answer). The level is crossed more than once in
+    earnest (`not monotone`) if a parametric bootstrap of the closest monotone means, seeded by
+    `seed`, has p < .05. Raises ValueError if the arrays differ in length or are empty, a scale is
+    not positive, or successes lie outside [0, trials].
     """
     cells = _cells(scale, successes, trials, guess_rate, level)
     sizes = np.unique(np.asarray(scale, dtype=np.float64))

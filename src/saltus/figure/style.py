@@ -253,7 +253,9 @@ def save(figure: Figure, directory: Path, name: str) -> list[Path]:
     svg, png = (Path(directory) / f"{name}.{kind}" for kind in ("svg", "png"))
     with theme():
         figure.set_dpi(PNG_DPI)
-        figure.draw_without_rendering()
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)
         figure.set_layout_engine("none")
         # The canvases are called themselves: `savefig` would lay everything out again for each.
         raster, vector = cast(Any, FigureCanvasAgg(figure)), cast(Any, FigureCanvasSVG(figure))

@@ -1,0 +1,26 @@
+"""What several commands share: how a study is named on the command line, and where its results lie."""
+
+import argparse
+from pathlib import Path
+
+from saltus.preflight import study_path
+from saltus.study import Study, load_study
+
+RESULTS = Path("results")
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """Declare the positional study: a name of `studies/`, a path, or nothing for config.yaml."""
+    parser.add_argument(
+        "study", nargs="?", help="a name in studies/, or a .yaml file (default: config.yaml)"
+    )
+
+
+def study_of(options: argparse.Namespace) -> Study:
+    """Return the validated study that the options name."""
+    return load_study(study_path(options.study, Path()))
+
+
+def results_of(study: Study) -> Path:
+    """Return the folder of a study's results."""
+    return RESULTS / study.name

@@ -1,0 +1,28 @@
+"""`saltus probe [STUDY]`: probe everything that was trained, without Snakemake."""
+
+import argparse
+
+from saltus.cli.options import add_study, results_of, study_of
+from saltus.device import resolve_device
+from saltus.probe.job import run_probe
+from saltus.workflow import Jobs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_study(parser)
+    parser.add_argument("--device", help="cpu, cuda or mps (default: the study's)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Probe every trained block that has no tables yet."""
+    study = study_of(options)
+    root, asked = results_of(study), Jobs(study).probe_spec()
+    device = resolve_device(options.device or study.training.device)
+    for spec in study.train_specs():
+        part = f"{spec.size}/block{spec.block}"
+        trained, out = root / "train" / part, root / "probe" / part
+        finished = (trained / "status.json").exists()
+        if finished and not (out / "items.parquet").exists():
+            run_probe(spec, asked, root / "shards", trained, out, device)
+            print(out)

@@ -1,0 +1,55 @@
+"""`saltus train [STUDY]`: train without Snakemake; called again, it goes on where it stopped."""
+
+import argparse
+import math
+import sys
+import time
+
+from saltus.cli.options import RESULTS, add_study, results_of, study_of
+from saltus.code import code_hash
+from saltus.device import resolve_device
+from saltus.errors import SaltusError, nearest
+from saltus.train.job import run_job
+from saltus.train.trainer import OutOfTime
+
+STOPPED = 3
+"""Exit code when the time limit came: what was done is saved, and calling again goes on."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_study(parser)
+    parser.add_argument("--size", nargs="+", help="these sizes alone")
+    parser.add_argument("--block", type=int, help="this replica block alone")
+    parser.add_argument("--device", help="cpu, cuda or mps (default: the study's)")
+    parser.add_argument(
+        "--time-limit", type=float, default=math.inf, metavar="SECONDS", help="stop and save then"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train every job that is not finished, the largest first."""
+    study = study_of(options)
+    for size in options.size or ():
+        if size not in study.family.sizes:
+            raise SaltusError(f"--size: no size '{size}'{nearest(size, study.family.sizes)}")
+    root = results_of(study)
+    if not (root / "shards" / "manifest.json").exists():
+        raise SaltusError(f"{root / 'shards'}: missing; run saltus prepare first")
+    device = resolve_device(options.device or study.training.device)
+    code = code_hash("saltus.train.job")
+    end = time.monotonic() + options.time_limit
+    for spec in reversed(study.train_specs()):
+        if options.size and spec.size not in options.size:
+            continue
+        if options.block is not None and spec.block != options.block:
+            continue
+        out = root / "train" / spec.size / f"block{spec.block}"
+        left = end - time.monotonic()
+        try:
+            run_job(spec, root / "shards", out, RESULTS / ".state", device, code, left)
+        except OutOfTime:
+            print("saltus train: time is up; saved, call again to go on", file=sys.stderr)
+            return STOPPED
+        print(out)
+    return 0
