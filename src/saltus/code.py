@@ -1,6 +1,6 @@
 """The hash of a stage's code: its module and every `saltus` module that it imports, at any depth.
 
-Snakemake does not see modules under `src/`, and a git commit would retrain everything for a caption.
+Snakemake does not see modules under `src/`, and a git commit would retrain all for a caption.
 Comments, docstrings and layout do not count.
 """
 
@@ -14,7 +14,7 @@ PACKAGE = "saltus"
 
 
 def stage_modules(root: str) -> list[str]:
-    """Return the names of `root` and of all `saltus` modules it imports, sorted. Imports nothing."""
+    """Return the names of `root` and all `saltus` modules it imports; imports none of them."""
     found: set[str] = set()
     waiting = [root]
     while waiting:

@@ -3,8 +3,9 @@
 from itertools import pairwise
 
 from saltus.data.arithmetic import parse_task
+from saltus.data.batches import ARITHMETIC
 from saltus.errors import StudyError
-from saltus.study import ARITHMETIC, MAX_ROUNDING, Study
+from saltus.study import MAX_ROUNDING, Study
 
 
 def check(study: Study) -> None:
@@ -142,9 +143,7 @@ def _check_training(study: Study) -> None:
         f"{context} tokens are fewer than the longest problem's {longest}",
     )
     values = training.rate_factors
-    _require(
-        len(set(values)) == len(values), "training.rate_factors", "a factor stands twice"
-    )
+    _require(len(set(values)) == len(values), "training.rate_factors", "a factor stands twice")
 
 
 def _longest_problem(task: str) -> int:

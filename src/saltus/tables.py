@@ -1,4 +1,4 @@
-"""From the outputs of training and probing jobs to the tables all analysis begins with. No torch."""
+"""From the jobs' outputs to the tables that all analysis begins with. No torch."""
 
 import json
 from collections.abc import Mapping, Sequence

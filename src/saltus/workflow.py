@@ -47,7 +47,7 @@ class Jobs:
         self.figures = [*FIGURES, *(["rates"] if self.is_sweep else [])]
 
     def specials(self) -> tuple[str, ...]:
-        """Return the special tokens: the separator, and the relation signs of the arms that occur."""
+        """Return the special tokens: the separator and the relation signs of the arms."""
         signs = (RELATIONS[arm] for arm in self.study.arms)
         return (SEPARATOR, *(sign for sign in signs if sign.startswith("<|")))
 
@@ -76,9 +76,7 @@ class Jobs:
     def shards(self) -> str:
         """Return how documents are split, and which domains no training reads."""
         unread = [name for name in self.domains if name not in self.training_domains]
-        return canonical(
-            {"split": self.study.text.split.model_dump(), "held_out_only": unread}
-        )
+        return canonical({"split": self.study.text.split.model_dump(), "held_out_only": unread})
 
     def train(self, size: str, block: int) -> str:
         """Return the training job of a (size, replica block)."""
@@ -157,7 +155,7 @@ class Jobs:
         return [f"{folder}/{name}.parquet" for folder in self.folders(root) for name in names]
 
     def priority(self, size: str) -> int:
-        """Return the millions of FLOPs of a size's first block, so that the longest starts first."""
+        """Return the MFLOPs of a size's first block: the longest starts first."""
         tokens = max(self.study.training.horizons)
         replicas = len(self.study.train_spec(size, 0).replicas)
         return flops_per_token(self.study.shape(size)) * tokens * replicas // 10**6

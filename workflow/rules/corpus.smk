@@ -7,10 +7,6 @@ rule corpus:
     output:
         text=f"{ROOT}/corpus/{{domain}}/text.jsonl",
         manifest=f"{ROOT}/corpus/{{domain}}/manifest.json",
-    params:
-        spec=lambda wildcards: JOBS.corpus(wildcards.domain),
-        code=code_hash("saltus.data.corpus"),
-        out=lambda wildcards: f"{ROOT}/corpus/{wildcards.domain}",
     log:
         f"{ROOT}/logs/corpus-{{domain}}.log",
     benchmark:
@@ -18,8 +14,13 @@ rule corpus:
     threads: 1
     resources:
         gpu=0,
+    params:
+        cache=CACHE,
+        spec=lambda wildcards: JOBS.corpus(wildcards.domain),
+        code=code_hash("saltus.data.corpus"),
+        out=lambda wildcards: f"{ROOT}/corpus/{wildcards.domain}",
     shell:
-        "saltus stage corpus --spec {params.spec:q} --cache {CACHE} --out {params.out} 2> {log}"
+        "saltus stage corpus --spec {params.spec:q} --cache {params.cache} --out {params.out} 2> {log}"
 
 
 rule tokenizer:
@@ -27,10 +28,6 @@ rule tokenizer:
         expand(f"{ROOT}/corpus/{{domain}}/text.jsonl", domain=JOBS.training_domains),
     output:
         f"{ROOT}/tokenizer/tokenizer.json",
-    params:
-        spec=JOBS.tokenizer(),
-        code=code_hash("saltus.data.tokenizer"),
-        folders=expand(f"{ROOT}/corpus/{{domain}}", domain=JOBS.training_domains),
     log:
         f"{ROOT}/logs/tokenizer.log",
     benchmark:
@@ -38,9 +35,14 @@ rule tokenizer:
     threads: 1
     resources:
         gpu=0,
+    params:
+        root=lambda wildcards: ROOT,
+        spec=JOBS.tokenizer(),
+        code=code_hash("saltus.data.tokenizer"),
+        folders=expand(f"{ROOT}/corpus/{{domain}}", domain=JOBS.training_domains),
     shell:
         "saltus stage tokenizer --spec {params.spec:q} --input {params.folders}"
-        " --out {ROOT}/tokenizer 2> {log}"
+        " --out {params.root}/tokenizer 2> {log}"
 
 
 rule shards:
@@ -57,10 +59,6 @@ rule shards:
             split=["train", "validation", "test"],
             kind=["bin", "offsets.npy", "documents.npy"],
         ),
-    params:
-        spec=JOBS.shards(),
-        code=code_hash("saltus.data.shards"),
-        folders=expand(f"{ROOT}/corpus/{{domain}}", domain=JOBS.domains),
     log:
         f"{ROOT}/logs/shards.log",
     benchmark:
@@ -68,6 +66,11 @@ rule shards:
     threads: 1
     resources:
         gpu=0,
+    params:
+        root=lambda wildcards: ROOT,
+        spec=JOBS.shards(),
+        code=code_hash("saltus.data.shards"),
+        folders=expand(f"{ROOT}/corpus/{{domain}}", domain=JOBS.domains),
     shell:
-        "saltus stage shards --spec {params.spec:q} --input {params.folders} {ROOT}/tokenizer"
-        " --out {ROOT}/shards 2> {log}"
+        "saltus stage shards --spec {params.spec:q} --input {params.folders} {params.root}/tokenizer"
+        " --out {params.root}/shards 2> {log}"

@@ -3,7 +3,15 @@
 DERIVED = [
     *expand(
         f"{ROOT}/tables/{{name}}.parquet",
-        name=["runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability"],
+        name=[
+            "runs",
+            "losses",
+            "curves",
+            "scores",
+            "thresholds",
+            "calibration",
+            "reliability",
+        ],
     ),
     *JOBS.law_outputs(ROOT),
     f"{ROOT}/study.json",
@@ -24,8 +32,6 @@ rule figures:
             )
             for name in JOBS.figures
         ],
-    params:
-        code=code_hash("saltus.figure.catalogue"),
     log:
         f"{ROOT}/logs/figures.log",
     benchmark:
@@ -33,8 +39,11 @@ rule figures:
     threads: 1
     resources:
         gpu=0,
+    params:
+        root=lambda wildcards: ROOT,
+        code=code_hash("saltus.figure.catalogue"),
     shell:
-        "saltus stage figures --input {ROOT} --out {ROOT}/figures 2> {log}"
+        "saltus stage figures --input {params.root} --out {params.root}/figures 2> {log}"
 
 
 rule report_html:
@@ -43,8 +52,6 @@ rule report_html:
         rules.figures.output.svg,
     output:
         f"{ROOT}/report.html",
-    params:
-        code=code_hash("saltus.report.render"),
     log:
         f"{ROOT}/logs/report.log",
     benchmark:
@@ -52,5 +59,8 @@ rule report_html:
     threads: 1
     resources:
         gpu=0,
+    params:
+        root=lambda wildcards: ROOT,
+        code=code_hash("saltus.report.render"),
     shell:
-        "saltus stage report --input {ROOT} --out {output} 2> {log}"
+        "saltus stage report --input {params.root} --out {output} 2> {log}"

@@ -6,9 +6,6 @@ rule laws:
         f"{ROOT}/tables/runs.parquet",
     output:
         JOBS.law_outputs(ROOT),
-    params:
-        spec=JOBS.laws(),
-        code=code_hash("saltus.law.summary") + code_hash("saltus.law.rates"),
     log:
         f"{ROOT}/logs/laws.log",
     benchmark:
@@ -16,8 +13,12 @@ rule laws:
     threads: 1
     resources:
         gpu=0,
+    params:
+        root=lambda wildcards: ROOT,
+        spec=JOBS.laws(),
+        code=code_hash("saltus.law.summary") + code_hash("saltus.law.rates"),
     shell:
-        "saltus stage laws --spec {params.spec:q} --input {input} --out {ROOT} 2> {log}"
+        "saltus stage laws --spec {params.spec:q} --input {input} --out {params.root} 2> {log}"
 
 
 rule thresholds:
@@ -27,8 +28,6 @@ rule thresholds:
     output:
         f"{ROOT}/tables/scores.parquet",
         f"{ROOT}/tables/thresholds.parquet",
-    params:
-        code=code_hash("saltus.emerge.summary") + code_hash("saltus.emerge.scores"),
     log:
         f"{ROOT}/logs/thresholds.log",
     benchmark:
@@ -36,8 +35,11 @@ rule thresholds:
     threads: 1
     resources:
         gpu=0,
+    params:
+        root=lambda wildcards: ROOT,
+        code=code_hash("saltus.emerge.summary") + code_hash("saltus.emerge.scores"),
     shell:
-        "saltus stage thresholds --input {input} --out {ROOT}/tables 2> {log}"
+        "saltus stage thresholds --input {input} --out {params.root}/tables 2> {log}"
 
 
 rule calibration:
@@ -48,9 +50,6 @@ rule calibration:
     output:
         f"{ROOT}/tables/calibration.parquet",
         f"{ROOT}/tables/reliability.parquet",
-    params:
-        spec=JOBS.calibration(),
-        code=code_hash("saltus.calibrate.summary"),
     log:
         f"{ROOT}/logs/calibration.log",
     benchmark:
@@ -58,6 +57,10 @@ rule calibration:
     threads: 1
     resources:
         gpu=0,
+    params:
+        root=lambda wildcards: ROOT,
+        spec=JOBS.calibration(),
+        code=code_hash("saltus.calibrate.summary"),
     shell:
         "saltus stage calibration --spec {params.spec:q} --input {input}"
-        " --out {ROOT}/tables 2> {log}"
+        " --out {params.root}/tables 2> {log}"

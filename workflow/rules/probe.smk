@@ -3,18 +3,16 @@
 
 rule probe:
     input:
-        f"{ROOT}/train/{{size}}/block{{block}}",
-        f"{ROOT}/shards/manifest.json",
-        f"{ROOT}/shards/alphabet.json",
-        f"{ROOT}/shards/token_bytes.json",
+        trained=f"{ROOT}/train/{{size}}/block{{block}}",
+        shards=[
+            f"{ROOT}/shards/manifest.json",
+            f"{ROOT}/shards/alphabet.json",
+            f"{ROOT}/shards/token_bytes.json",
+        ],
     output:
         f"{ROOT}/probe/{{size}}/block{{block}}/items.parquet",
         f"{ROOT}/probe/{{size}}/block{{block}}/tokens.parquet",
         f"{ROOT}/probe/{{size}}/block{{block}}/losses.parquet",
-    params:
-        spec=lambda wildcards: JOBS.probe(wildcards.size, int(wildcards.block)),
-        code=code_hash("saltus.probe.job"),
-        out=lambda wildcards: f"{ROOT}/probe/{wildcards.size}/block{wildcards.block}",
     log:
         f"{ROOT}/logs/probe-{{size}}-block{{block}}.log",
     benchmark:
@@ -22,9 +20,15 @@ rule probe:
     threads: 1
     resources:
         gpu=JOBS.gpus,
+    params:
+        root=lambda wildcards: ROOT,
+        device=STUDY.training.device,
+        spec=lambda wildcards: JOBS.probe(wildcards.size, int(wildcards.block)),
+        code=code_hash("saltus.probe.job"),
+        out=lambda wildcards: f"{ROOT}/probe/{wildcards.size}/block{wildcards.block}",
     shell:
-        "saltus stage probe --spec {params.spec:q} --shards {ROOT}/shards --input {input[0]}"
-        " --device {STUDY.training.device} --out {params.out} 2> {log}"
+        "saltus stage probe --spec {params.spec:q} --shards {params.root}/shards --input {input.trained}"
+        " --device {params.device} --out {params.out} 2> {log}"
 
 
 rule tables:
@@ -38,10 +42,6 @@ rule tables:
         ),
         study=f"{ROOT}/study.json",
         machine=f"{ROOT}/machine.json",
-    params:
-        spec=JOBS.tables(),
-        code=code_hash("saltus.tables"),
-        folders=JOBS.folders(f"{ROOT}/train") + JOBS.folders(f"{ROOT}/probe"),
     log:
         f"{ROOT}/logs/tables.log",
     benchmark:
@@ -49,6 +49,11 @@ rule tables:
     threads: 1
     resources:
         gpu=0,
+    params:
+        root=lambda wildcards: ROOT,
+        spec=JOBS.tables(),
+        code=code_hash("saltus.tables"),
+        folders=JOBS.folders(f"{ROOT}/train") + JOBS.folders(f"{ROOT}/probe"),
     shell:
         "saltus stage tables --spec {params.spec:q} --input {params.folders}"
-        " --out {ROOT}/tables 2> {log}"
+        " --out {params.root}/tables 2> {log}"

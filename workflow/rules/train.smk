@@ -13,9 +13,6 @@ for size in STUDY.family.sizes:
             f"{ROOT}/shards/alphabet.json",
         output:
             directory(f"{ROOT}/train/{size}/block{{block}}"),
-        params:
-            spec=lambda wildcards, size=size: JOBS.train(size, int(wildcards.block)),
-            code=TRAIN_CODE,
         log:
             f"{ROOT}/logs/train-{size}-block{{block}}.log",
         benchmark:
@@ -24,7 +21,13 @@ for size in STUDY.family.sizes:
         threads: 1
         resources:
             gpu=JOBS.gpus,
+        params:
+            root=lambda wildcards: ROOT,
+            states=STATES,
+            device=STUDY.training.device,
+            spec=lambda wildcards, size=size: JOBS.train(size, int(wildcards.block)),
+            code=TRAIN_CODE,
         shell:
             "saltus stage train --spec {params.spec:q} --code {params.code}"
-            " --shards {ROOT}/shards --states {STATES} --device {STUDY.training.device}"
+            " --shards {params.root}/shards --states {params.states} --device {params.device}"
             " --out {output} 2> {log}"

@@ -15,9 +15,7 @@ def run(options: argparse.Namespace) -> None:
     """Print one line if all is well; errors are raised."""
     study = study_of(options)
     check_machine(study, RESULTS)
-    runs = len(study.training.horizons) * sum(
-        len(spec.replicas) for spec in study.train_specs()
-    )
+    runs = len(study.training.horizons) * sum(len(spec.replicas) for spec in study.train_specs())
     print(
         f"{study.name}: {len(study.family.sizes)} sizes, {len(study.train_specs())} jobs, "
         f"{runs} annealed models; nothing is wrong with it"

@@ -1,4 +1,4 @@
-"""What several commands share: how a study is named on the command line, and where its results lie."""
+"""What several commands share: how a study is named, and where its results lie."""
 
 import argparse
 from pathlib import Path

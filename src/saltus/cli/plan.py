@@ -30,7 +30,9 @@ def run(options: argparse.Namespace) -> None:
             f"{job.seconds:>10.0f}{'' if job.measured else ' ~'}"
         )
     horizons = ", ".join(f"{horizon:,}" for horizon in study.training.horizons)
-    print(f"\nhorizons {horizons} tokens; each trunk is trained once, each horizon annealed from it")
+    print(
+        f"\nhorizons {horizons} tokens; each trunk is trained once, each horizon annealed from it"
+    )
     print(
         f"total {sum(job.tokens for job in jobs) / 1e6:.1f}M tokens, "
         f"{sum(job.flops for job in jobs):.2e} FLOPs, "

@@ -62,9 +62,7 @@ def shards(options: argparse.Namespace) -> None:
         _shares(options.spec["split"]),
         held_out_only=options.spec["held_out_only"],
     )
-    relations = {
-        arm: sign if sign.startswith("<|") else None for arm, sign in RELATIONS.items()
-    }
+    relations = {arm: sign if sign.startswith("<|") else None for arm, sign in RELATIONS.items()}
     alphabet = {
         "symbols": [text_tokenizer.encode(symbol)[0] for symbol in SYMBOLS],
         "relations": {

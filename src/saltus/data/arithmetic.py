@@ -2,8 +2,8 @@
 
 A task is a space of expressions: ordered operand pairs for addition, subtraction and
 multiplication, whole expressions for chains (`3+5-2=6`). Spaces of up to a million expressions are
-enumerated; four-digit pairs are drawn and classed on the way. Which expressions are held out depends
-only on the operands and a salt, so it is the same for every arm, seed and size, and for addition
+enumerated; four-digit pairs are drawn and classed on the way. What is held out depends only on the
+operands and a salt, so it is the same for every arm, seed and size, and for addition
 and subtraction alike.
 """
 
@@ -114,9 +114,7 @@ def _held_out_pairs(digits: int, share: float, salt: str) -> Ints:
     first, second = np.triu_indices(high - low)
     left, right = first + low, second + low
     strata = count_carries(left, right, digits) * 10 + (left + right) % 10
-    chosen = _lowest_of_each_stratum(
-        _hash_rank(salt, np.stack([left, right], 1)), strata, share
-    )
+    chosen = _lowest_of_each_stratum(_hash_rank(salt, np.stack([left, right], 1)), strata, share)
     mask = np.zeros((high - low, high - low), dtype=bool)
     mask[first, second] = chosen
     mask[second, first] = chosen
@@ -261,9 +259,7 @@ class Sampler:
 
     def _accepted(self, generator: np.random.Generator, count: int) -> Problems:
         drawn = self._candidates(generator, count)
-        kept = drawn.take(
-            np.flatnonzero(generator.random(count) < self.acceptance[drawn.carries])
-        )
+        kept = drawn.take(np.flatnonzero(generator.random(count) < self.acceptance[drawn.carries]))
         pairs = np.sort(kept.operands, axis=1)
         held_out = _hash_rank(self.salt, pairs) < np.uint64(self.share * 2**64)
         return kept.take(np.flatnonzero(held_out == self.held_out))

@@ -104,7 +104,8 @@ class TextRows:
             order = generator.permutation(self.windows)
             now = index // self.windows == epoch
             starts[now] = order[index[now] % self.windows] * self.stride + offset
-        return self.tokens[starts[:, None] + np.arange(self.length)]
+        windows: np.ndarray = self.tokens[starts[:, None] + np.arange(self.length)]
+        return windows
 
 
 class Batches:

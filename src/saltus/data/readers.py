@@ -22,9 +22,10 @@ from saltus.errors import CorpusError, nearest
 DAMAGED = (OSError, EOFError, lzma.LZMAError, zlib.error)
 """What a truncated or foreign compressed file raises."""
 
-SUFFIXES = tuple(
-    kind + packing for kind in (".txt", ".jsonl") for packing in ("", ".gz", ".xz", ".zst")
-) + (".parquet",)
+SUFFIXES = (
+    *tuple(kind + packing for kind in (".txt", ".jsonl") for packing in ("", ".gz", ".xz", ".zst")),
+    ".parquet",
+)
 """Endings of local files that can be read."""
 
 _BLOCK = re.compile(

@@ -45,7 +45,7 @@ def answer_width(task: str) -> int:
 def _digits_of(values: np.ndarray, width: int, *, padded: bool) -> np.ndarray:
     """Return decimal digits (n, width), most significant first, leading zeros blank or kept."""
     places = 10 ** np.arange(width - 1, -1, -1)
-    digits = np.abs(values)[:, None] // places % 10
+    digits: np.ndarray = np.abs(values)[:, None] // places % 10
     if padded:
         return digits
     leading = np.abs(values)[:, None] < places

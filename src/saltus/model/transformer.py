@@ -28,7 +28,7 @@ def unflatten(
     One `split` rather than many slices: its backward is a single concatenation.
     """
     entries = layout(shape)
-    pieces = flat.split([entry.size for entry in entries], dim=1)
+    pieces = torch.split(flat, [entry.size for entry in entries], dim=1)
     return {
         entry.name: piece.view(-1, *entry.shape)
         for entry, piece in zip(entries, pieces, strict=True)
@@ -104,8 +104,9 @@ def hidden_states(
         gains = (-1, 1, 1, 1, head)
         query = rotate(rms_norm(query, part["attention.query_norm"].view(gains)), cosine, sine)
         key = rotate(rms_norm(key, part["attention.key_norm"].view(gains)), cosine, sine)
-        query, key, value = (each.reshape(-1, heads, each.shape[3], head)
-                             for each in (query, key, value))
+        query, key, value = (
+            each.reshape(-1, heads, each.shape[3], head) for each in (query, key, value)
+        )
         if cache is not None:
             if seen:
                 key = torch.cat([cache.keys[layer], key], 2)
@@ -155,7 +156,5 @@ def token_losses(
     """Return the cross-entropy of every next token, in nats."""
     inputs, targets = tokens[..., :-1], tokens[..., 1:]
     scores = logits(parameters, inputs, shape)
-    losses = F.cross_entropy(
-        scores.flatten(0, 1).float(), targets.reshape(-1), reduction="none"
-    )
+    losses = F.cross_entropy(scores.flatten(0, 1).float(), targets.reshape(-1), reduction="none")
     return losses.view(targets.shape)

@@ -73,10 +73,8 @@ def make_exams(
 
 
 @torch.no_grad()
-def target_logits(
-    parameters: dict[str, Tensor], exam: Exam, shape: Shape
-) -> tuple[Tensor, Tensor]:
-    """Return the logits before every target token, (R, B, A, V), and the mask of real ones, (B, A)."""
+def target_logits(parameters: dict[str, Tensor], exam: Exam, shape: Shape) -> tuple[Tensor, Tensor]:
+    """Return the logits before each target token (R, B, A, V), and which are real (B, A)."""
     replicas = parameters["norm"].shape[0]
     device = parameters["norm"].device
     lengths = (exam.prompt != BLANK).sum(1)

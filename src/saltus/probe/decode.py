@@ -63,7 +63,7 @@ def greedy(
 
 
 def fit_temperature(scores: Tensor, targets: Tensor) -> Tensor:
-    """Return the temperature (R,) that minimises the NLL of `targets` (R, n) under `scores` (R, n, V).
+    """Return the temperature (R,) of least NLL of `targets` (R, n) under `scores` (R, n, V).
 
     Guo et al. 2017, §4.2. The NLL is convex in the inverse temperature β, with slope E_p[z] - z_y
     and curvature Var_p[z]: Newton's method, kept within [1/20, 20].

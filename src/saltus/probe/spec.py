@@ -1,4 +1,4 @@
-"""What a probe asks of every checkpoint: plain frozen data that travels as canonical JSON. No torch."""
+"""What a probe asks of every checkpoint: plain data that travels as JSON. No torch."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -49,7 +49,9 @@ def windows_of(shard: Shard, max_tokens: int, context: int) -> np.ndarray:
     if count < 1:
         raise ValueError(f"{len(shard.tokens)} tokens are fewer than a window of {context + 1}")
     starts = np.arange(count) * context
-    return np.asarray(shard.tokens[starts[:, None] + np.arange(context + 1)], dtype=np.int64)
+    windows: np.ndarray = shard.tokens[starts[:, None] + np.arange(context + 1)]
+    tokens: np.ndarray = windows.astype(np.int64)
+    return tokens
 
 
 @torch.no_grad()

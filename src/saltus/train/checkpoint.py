@@ -17,7 +17,7 @@ from saltus.model.shape import Shape, layout
 def save_checkpoint(path: Path, row: Tensor, shape: Shape) -> None:
     """Write one replica's flat parameters (P,) as named tensors, the shape in the metadata."""
     entries = layout(shape)
-    pieces = row.detach().cpu().split([entry.size for entry in entries])
+    pieces = torch.split(row.detach().cpu(), [entry.size for entry in entries])
     tensors = {
         entry.name: piece.reshape(entry.shape).clone()
         for entry, piece in zip(entries, pieces, strict=True)

@@ -54,9 +54,7 @@ def data_identity(spec: TrainSpec, shards: Path) -> str:
     """Return the hashes of what this job reads: a domain that is only held out changes nothing."""
     domains = read_json(shards / "manifest.json")["domains"]
     trained = {
-        name: domains[name]["train"]["sha256"]
-        for name in spec.mixture.shares
-        if name != ARITHMETIC
+        name: domains[name]["train"]["sha256"] for name in spec.mixture.shares if name != ARITHMETIC
     }
     return json.dumps([trained, sha256_of(shards / "alphabet.json")], sort_keys=True)
 
@@ -216,7 +214,7 @@ def run_job(
 ) -> None:
     """Train all horizons of `spec` and write its outputs to `out`.
 
-    `states` is the folder of all states; `code` the hash of this stage's modules; `time_limit` is in
+    `states` is the folder of all states; `code` the hash of this stage's modules; `time_limit` in
     seconds, after which progress is saved and `OutOfTime` raised. Raises `SaltusError` if another
     process trains the same job.
     """

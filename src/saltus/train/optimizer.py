@@ -25,10 +25,7 @@ class AdamState:
 def decay_mask(shape: Shape) -> Tensor:
     """Return 1 for matrices and 0 for norms and the embedding, by role: (P,)."""
     return torch.cat(
-        [
-            torch.full((entry.size,), float(entry.role == "matrix"))
-            for entry in layout(shape)
-        ]
+        [torch.full((entry.size,), float(entry.role == "matrix")) for entry in layout(shape)]
     )
 
 
@@ -43,9 +40,9 @@ def adamw_step(
 ) -> None:
     """Update `state` in place; a replica whose loss or gradient is not finite is frozen for good.
 
-    The gradient of each replica is clipped to the norm `options.clip`. `step` counts from 0. A frozen
-    replica keeps the parameters and moments of its last good step: it is masked by selection, since
-    0 · NaN is NaN.
+    The gradient of each replica is clipped to the norm `options.clip`. `step` counts from 0. A
+    frozen replica keeps the parameters and moments of its last good step: it is masked by
+    selection, since 0 · NaN is NaN.
     """
     norms = torch.linalg.vector_norm(gradient, dim=1)
     state.alive &= torch.isfinite(losses) & torch.isfinite(norms)

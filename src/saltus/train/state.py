@@ -62,12 +62,8 @@ def load_snapshot(path: Path, device: torch.device) -> Snapshot:
     with safe_open(path, framework="pt", device=str(device)) as stored:
         metadata = stored.metadata()
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    adam = AdamState(
-        tensors["parameters"], tensors["first"], tensors["second"], tensors["alive"]
-    )
-    return Snapshot(
-        int(metadata["step"]), adam, tensors["curve"].cpu(), float(metadata["seconds"])
-    )
+    adam = AdamState(tensors["parameters"], tensors["first"], tensors["second"], tensors["alive"])
+    return Snapshot(int(metadata["step"]), adam, tensors["curve"].cpu(), float(metadata["seconds"]))
 
 
 def trunk_file(state: Path, step: int) -> Path:
@@ -84,8 +80,8 @@ def trunk_steps(state: Path) -> list[int]:
 def locked(state: Path, spec: TrainSpec) -> Iterator[None]:
     """Hold the lock of a state directory; write its spec beside it on first use.
 
-    The lock ends with the process, however it dies. Raises `SaltusError` if another process holds it
-    (the child of a killed Snakemake lives on).
+    The lock ends with the process, however it dies. Raises `SaltusError` if another process holds
+    it (the child of a killed Snakemake lives on).
     """
     state.mkdir(parents=True, exist_ok=True)
     with (state / "lock").open("a+") as stream:
@@ -102,5 +98,7 @@ def locked(state: Path, spec: TrainSpec) -> Iterator[None]:
         stream.write(str(os.getpid()))
         stream.flush()
         if not (state / "spec.json").exists():
-            write_text(state / "spec.json", json.dumps(json.loads(spec.identity()), indent=2) + "\n")
+            write_text(
+                state / "spec.json", json.dumps(json.loads(spec.identity()), indent=2) + "\n"
+            )
         yield

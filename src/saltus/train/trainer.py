@@ -24,7 +24,7 @@ SNAPSHOT_SECONDS = 60.0
 LINE_SECONDS = 10.0
 
 
-class OutOfTime(Exception):
+class OutOfTime(Exception):  # noqa: N818 - a signal, no error
     """The time limit came; the branch's snapshot is saved and a later call goes on from it."""
 
 
@@ -110,10 +110,11 @@ class Trainer:
         sources = torch.from_numpy(self.batches.sources(step)).to(self.device)
         arithmetic = [name == ARITHMETIC for name in self.batches.names]
         is_arithmetic = torch.tensor(arithmetic, device=self.device)[sources]
-        means = [row_losses.mean(1)]
-        for chosen in (~is_arithmetic, is_arithmetic):
-            means.append((row_losses * chosen).sum(1) / chosen.sum())
-        columns = torch.stack([*means, alive.float()], 1).float()
+        by_source = [
+            (row_losses * chosen).sum(1) / chosen.sum()
+            for chosen in (~is_arithmetic, is_arithmetic)
+        ]
+        columns = torch.stack([row_losses.mean(1), *by_source, alive.float()], 1).float()
         return torch.cat([torch.tensor([step + 1.0], device=self.device), columns.flatten()])
 
     def _tell(self, step: int, branch: Branch, losses: Tensor, steps_per_second: float) -> None:

@@ -1,0 +1,66 @@
+"""`saltus export CHECKPOINT OUT_DIR`: a folder that `AutoModelForCausalLM.from_pretrained` loads."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from saltus.errors import SaltusError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("checkpoint", type=Path, help="a checkpoint that training wrote")
+    parser.add_argument("out", type=Path, metavar="OUT_DIR", help="the folder to write")
+    parser.add_argument("--tokenizer", type=Path, help="the study's tokenizer.json")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write `config.json`, `model.safetensors` and, with `--tokenizer`, the tokenizer.
+
+    Raises `SaltusError` if the checkpoint is none of saltus, or the tokenizer is not its own.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    from saltus.data.tokenizer import TextTokenizer
+    from saltus.files import replacing, write_json
+    from saltus.model.export import qwen3_config, qwen3_tensors
+    from saltus.train.checkpoint import load_checkpoint
+
+    if not options.checkpoint.is_file():
+        raise SaltusError(f"{options.checkpoint}: no such checkpoint")
+    try:
+        row, shape = load_checkpoint(options.checkpoint)
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise SaltusError(f"{options.checkpoint}: not a checkpoint of saltus") from error
+
+    tokenizer = None
+    if options.tokenizer is None:
+        print(
+            "saltus export: no --tokenizer given; the folder will hold the model alone",
+            file=sys.stderr,
+        )
+    else:
+        tokenizer = TextTokenizer.load(options.tokenizer)
+        if tokenizer.vocabulary_size != shape.vocabulary:
+            raise SaltusError(
+                f"{options.tokenizer}: found {tokenizer.vocabulary_size} ids, "
+                f"expected the checkpoint's {shape.vocabulary}"
+            )
+
+    separator = tokenizer.separator if tokenizer is not None else None
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_json(options.out / "config.json", qwen3_config(shape, separator))
+    with replacing(options.out / "model.safetensors") as temporary:
+        save_file(qwen3_tensors(row, shape), temporary, metadata={"format": "pt"})
+    if tokenizer is not None:
+        tokenizer.save(options.out / "tokenizer.json")
+        # Naming the separator as a special token here would make loaders search raw text for it.
+        write_json(
+            options.out / "tokenizer_config.json",
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "model_max_length": shape.context,
+                "clean_up_tokenization_spaces": False,
+            },
+        )
