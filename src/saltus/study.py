@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from saltus.data.arithmetic import ARMS, TASKS
 from saltus.data.batches import ARITHMETIC, Drill, Mixture
 from saltus.data.catalogue import Corpus, resolve
+from saltus.data.writing import RELATIONS
 from saltus.errors import StudyError
 from saltus.model.count import count_parameters
 from saltus.model.shape import Shape
@@ -27,6 +28,7 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$", max_length=40)]
 MAX_ROUNDING = 1e-6
+SEPARATOR = "<|endoftext|>"
 
 
 class Section(BaseModel):
@@ -38,7 +40,7 @@ class Section(BaseModel):
 class Domain(Section):
     """A text domain: a catalogue name or a corpus of one's own, and its share of training rows."""
 
-    corpus: str | Corpus
+    corpus: str | Annotated[Corpus, Field(discriminator="kind")]
     share: Share
 
 
@@ -186,6 +188,12 @@ class Study(Section):
         """Return the arms that occur, in a fixed order."""
         return tuple(arm for arm in ARMS if any(d.arm == arm for d in self.arithmetic.drills))
 
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """Return the special tokens: the separator and the relation signs of the arms."""
+        signs = (RELATIONS[arm] for arm in self.arms)
+        return (SEPARATOR, *(sign for sign in signs if sign.startswith("<|")))
+
     def corpus(self, domain: str) -> Corpus:
         """Return the catalogue entry of a domain."""
         corpus = self.text.domains[domain].corpus
@@ -267,13 +275,29 @@ def _replica_seed(shape: Shape, seed: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big")
 
 
+class UniqueKeyLoader(yaml.SafeLoader):
+    """The safe loader, but a key that stands twice is an error instead of its last value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of a node. Raises `StudyError` for a repeated key."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
+        if repeated:
+            line = node.start_mark.line + 1
+            raise StudyError(
+                f"{repeated[0]}: stands twice in the mapping that begins on line {line}, "
+                "expected each key once"
+            )
+        return super().construct_mapping(node, deep)
+
+
 def load_study(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
     """Return the validated study of a YAML file, with `overrides` merged into it key by key.
 
     Raises `StudyError`, in one line, for anything misspelt or impossible.
     """
     try:
-        raw = yaml.safe_load(Path(path).read_text())
+        raw = yaml.load(Path(path).read_text(), UniqueKeyLoader)
     except FileNotFoundError as error:
         raise StudyError(f"{path}: no such study file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -1,16 +1,21 @@
 """What no single field of a study can know: checks across fields, each an error of one line."""
 
 from itertools import pairwise
+from pathlib import Path
 
 from saltus.data.arithmetic import parse_task
 from saltus.data.batches import ARITHMETIC
-from saltus.errors import StudyError
+from saltus.data.catalogue import Corpus, LocalCorpus
+from saltus.errors import CorpusError, StudyError, nearest
 from saltus.study import MAX_ROUNDING, Study
+
+NUM_BYTES = 256
 
 
 def check(study: Study) -> None:
     """Raise `StudyError` at the first impossible combination."""
     _check_text(study)
+    _check_tokenizer(study)
     _check_mixture(study)
     _check_sizes(study)
     _check_training(study)
@@ -31,13 +36,40 @@ def _check_text(study: Study) -> None:
     for name in study.text.domains:
         try:
             study.corpus(name)
-        except Exception as error:
+        except CorpusError as error:
             raise StudyError(f"text.domains.{name}.corpus: {error}") from error
+        _check_local(f"text.domains.{name}.corpus.path", study.corpus(name))
     split = study.text.split
     total = split.train + split.validation + split.test
     _require(abs(total - 1) < MAX_ROUNDING, "text.split", f"sums to {total:g}, expected 1")
     for part in ("train", "validation", "test"):
         _require(getattr(split, part) > 0, f"text.split.{part}", "found 0, expected more")
+
+
+def _check_local(key: str, corpus: Corpus) -> None:
+    """Raise if a file or folder of the user's own is missing or empty."""
+    if not isinstance(corpus, LocalCorpus):
+        return
+    path = Path(corpus.path)
+    if not path.exists():
+        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise StudyError(
+            f"{key}: found no file '{path}'{nearest(path.name, beside)}, expected text of yours"
+        )
+    empty = not any(path.iterdir()) if path.is_dir() else path.stat().st_size == 0
+    _require(not empty, key, f"found '{path}' empty, expected text")
+
+
+def _check_tokenizer(study: Study) -> None:
+    """Raise if the vocabulary cannot hold every byte and special token."""
+    minimum = NUM_BYTES + len(study.specials)
+    found = study.tokenizer.vocabulary
+    _require(
+        found >= minimum,
+        "tokenizer.vocabulary",
+        f"found {found}, expected at least {minimum} ({NUM_BYTES} bytes and "
+        f"{len(study.specials)} special tokens)",
+    )
 
 
 def _check_mixture(study: Study) -> None:

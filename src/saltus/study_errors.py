@@ -1,17 +1,37 @@
 """From pydantic's validation errors to one line: key path, found, expected, nearest spelling."""
 
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from saltus.data.catalogue import Corpus
 from saltus.errors import nearest
+
+
+UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+"""A misspelt key is named before the key that is missing because of it."""
 
 
 def one_line(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the first problem of `error` in one line."""
-    problem = error.errors(include_url=False)[0]
-    location = [part for part in problem["loc"] if not _is_branch(part)]
+    problems = error.errors(include_url=False)
+    problem = min(problems, key=lambda each: (_is_wrong_branch(each), each["type"] not in UNKNOWN))
+    location = _without_branches(problem["loc"])
     key = ".".join(str(part) for part in location)
+    if problem["type"] == "unexpected_keyword_argument":
+        known = _corpus_keys(problem["loc"])
+        return f"{key}: unknown key{nearest(str(location[-1]), known)}; expected one of " + (
+            ", ".join(known)
+        )
+    if problem["type"] == "union_tag_not_found":
+        kinds = ", ".join(each.kind for each in get_args(Corpus))
+        return f"{key}.kind: missing; expected one of {kinds}"
+    if problem["type"] == "union_tag_invalid":
+        context = problem["ctx"]
+        kinds = context["expected_tags"].replace("'", "")
+        hint = nearest(context["tag"], kinds.split(", "))
+        return f"{key}.kind: found '{context['tag']}', expected one of {kinds}{hint}"
     if problem["type"] == "extra_forbidden":
         known = _known_keys(model, location[:-1])
         expected = f"expected one of {', '.join(known)}" if known else "expected no such key"
@@ -28,9 +48,30 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
     return f"{key}: found {found}, {message.replace('input should be', 'expected')}"
 
 
-def _is_branch(part: int | str) -> bool:
-    """Tell whether pydantic put the name of a union's branch into the path."""
-    return isinstance(part, str) and (part == "str" or part.endswith("Corpus") or "[" in part)
+def _is_wrong_branch(problem: Any) -> bool:
+    """Tell whether a mapping was tried as a corpus's name: the other branch says what is wrong."""
+    return problem["loc"][-1:] == ("str",) and isinstance(problem.get("input"), dict)
+
+
+def _corpus_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the corpus kind that pydantic names in an error's location."""
+    kinds = {each.__name__: each for each in get_args(Corpus)}
+    kinds |= {each.kind: each for each in get_args(Corpus)}
+    for part in reversed(location[:-1]):
+        if part in kinds:
+            return sorted(field.name for field in fields(kinds[str(part)]))
+    return []
+
+
+def _without_branches(location: tuple[int | str, ...]) -> list[int | str]:
+    """Return a location without the names of union branches that pydantic puts after `corpus`."""
+    if "corpus" not in location:
+        return list(location)
+    end = location.index("corpus") + 1
+    names = {"str", *(each.kind for each in get_args(Corpus))}
+    names |= {each.__name__ for each in get_args(Corpus)}
+    rest = [part for part in location[end:] if part not in names and "[" not in str(part)]
+    return [*location[:end], *rest]
 
 
 def _shown(value: Any) -> str:

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from saltus.data.catalogue import LocalCorpus
-from saltus.data.writing import RELATIONS
 from saltus.device import gpu_is_there
 from saltus.model.count import count_parameters, flops_per_token
 from saltus.probe.spec import ProbeSpec
 from saltus.study import Study
 
-SEPARATOR = "<|endoftext|>"
 FIGURES = (
     "loss-curves",
     "law-fit",
@@ -46,11 +44,6 @@ class Jobs:
         self.is_sweep = len(study.training.rate_factors) > 1
         self.figures = [*FIGURES, *(["rates"] if self.is_sweep else [])]
 
-    def specials(self) -> tuple[str, ...]:
-        """Return the special tokens: the separator and the relation signs of the arms."""
-        signs = (RELATIONS[arm] for arm in self.study.arms)
-        return (SEPARATOR, *(sign for sign in signs if sign.startswith("<|")))
-
     def corpus(self, domain: str) -> str:
         """Return the catalogue entry of a domain."""
         return canonical(dataclasses.asdict(self.study.corpus(domain)))
@@ -68,7 +61,7 @@ class Jobs:
         return canonical(
             {
                 "vocabulary": self.study.tokenizer.vocabulary,
-                "specials": self.specials(),
+                "specials": self.study.specials,
                 "split": self.study.text.split.model_dump(),
             }
         )

@@ -29,6 +29,8 @@ def run(options: argparse.Namespace) -> None:
 
     if not options.checkpoint.is_file():
         raise SaltusError(f"{options.checkpoint}: no such checkpoint")
+    if options.out.exists() and not options.out.is_dir():
+        raise SaltusError(f"{options.out}: a file stands where the folder should be")
     try:
         row, shape = load_checkpoint(options.checkpoint)
     except (SafetensorError, TypeError, KeyError, ValueError) as error:

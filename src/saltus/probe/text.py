@@ -37,7 +37,8 @@ class TextScores:
     @property
     def bits_per_byte(self) -> np.ndarray:
         """Return the losses in bits per byte of text, (R,)."""
-        return self.losses * self.tokens / np.log(2) / self.bytes
+        bits: np.ndarray = self.losses * self.tokens / np.log(2) / self.bytes
+        return bits
 
 
 def windows_of(shard: Shard, max_tokens: int, context: int) -> np.ndarray:
@@ -50,8 +51,7 @@ def windows_of(shard: Shard, max_tokens: int, context: int) -> np.ndarray:
         raise ValueError(f"{len(shard.tokens)} tokens are fewer than a window of {context + 1}")
     starts = np.arange(count) * context
     windows: np.ndarray = shard.tokens[starts[:, None] + np.arange(context + 1)]
-    tokens: np.ndarray = windows.astype(np.int64)
-    return tokens
+    return windows.astype(np.int64)
 
 
 @torch.no_grad()
