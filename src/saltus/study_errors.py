@@ -8,7 +8,6 @@ from pydantic import BaseModel, ValidationError
 from saltus.data.catalogue import Corpus
 from saltus.errors import nearest
 
-
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 """A misspelt key is named before the key that is missing because of it."""
 

@@ -1,0 +1,174 @@
+"""The loop: replicas as alone, runs that repeat bit for bit, and replicas that diverge."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from saltus.data.batches import ARITHMETIC, Batches
+from saltus.data.shards import load_shard
+from saltus.model.transformer import token_losses, unflatten
+from saltus.train.job import load_alphabet
+from saltus.train.schedule import Branch
+from saltus.train.spec import Replica, TrainSpec
+from saltus.train.state import Snapshot
+from saltus.train.trainer import OutOfTime, Trainer, fresh_snapshot
+
+MakeSpec = Callable[..., TrainSpec]
+CPU = torch.device("cpu")
+THREE = (Replica("seed0", 11, 0.01), Replica("seed1", 12, 0.02), Replica("seed2", 13, 0.005))
+
+
+@pytest.fixture
+def trainer_of(shards: Path) -> Callable[[TrainSpec], Trainer]:
+    """Return a maker of trainers on the small generated language."""
+
+    def make(spec: TrainSpec) -> Trainer:
+        batches = Batches(
+            spec.mixture,
+            {"markov": load_shard(shards, "markov", "train").tokens},
+            load_alphabet(shards),
+            seeds=tuple(replica.seed for replica in spec.replicas),
+            rows=spec.rows,
+            context=spec.shape.context,
+        )
+        return Trainer(spec, batches, CPU)
+
+    return make
+
+
+MakeTrainer = Callable[[TrainSpec], Trainer]
+
+
+def nothing(snapshot: Snapshot) -> None:
+    """Save nowhere."""
+
+
+def run(trainer: Trainer, end: int, start: Snapshot | None = None) -> Snapshot:
+    snapshot = fresh_snapshot(trainer.spec, CPU) if start is None else start
+    return trainer.run(snapshot, Branch(None, 0, end), nothing)
+
+
+def test_replicas_trained_together_equal_each_alone_after_a_hundred_steps(
+    make_spec: MakeSpec, trainer_of: MakeTrainer
+) -> None:
+    together = run(trainer_of(make_spec(replicas=THREE)), 100)
+    start = fresh_snapshot(make_spec(replicas=THREE), CPU).adam.parameters
+    for r, replica in enumerate(THREE):
+        alone = run(trainer_of(make_spec(replicas=(replica,))), 100)
+        found, expected = together.adam.parameters[r], alone.adam.parameters[0]
+        moved = torch.linalg.vector_norm(expected - start[r])
+        assert torch.linalg.vector_norm(found - expected) < 1e-3 * moved
+        torch.testing.assert_close(
+            together.curve[:, 1 + 4 * r], alone.curve[:, 1], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_run_repeats_bit_for_bit(make_spec: MakeSpec, trainer_of: MakeTrainer) -> None:
+    first, second = (run(trainer_of(make_spec()), 15) for _ in range(2))
+    for name in ("parameters", "first", "second", "alive"):
+        assert torch.equal(getattr(first.adam, name), getattr(second.adam, name))
+    assert torch.equal(first.curve.nan_to_num(-1), second.curve.nan_to_num(-1))
+
+
+def test_training_learns(make_spec: MakeSpec, trainer_of: MakeTrainer) -> None:
+    curve = run(trainer_of(make_spec()), 150).curve
+    for column in (1, 5):
+        assert curve[0, column].item() == pytest.approx(math.log(280), abs=0.2)
+        assert curve[-20:, column].nanmean() < 0.75 * curve[0, column]
+
+
+def test_the_curve_holds_the_losses_of_the_batches(
+    make_spec: MakeSpec, trainer_of: MakeTrainer
+) -> None:
+    spec = make_spec()
+    trainer = trainer_of(spec)
+    curve = run(trainer, 10).curve
+    assert curve[:, 0].tolist() == list(range(1, 11))
+    start = fresh_snapshot(spec, CPU).adam.parameters
+    tokens = torch.from_numpy(trainer.batches.batch(0))
+    rows = token_losses(unflatten(start, spec.shape), tokens, spec.shape).mean(2)
+    is_text = torch.tensor([trainer.batches.names[s] != ARITHMETIC for s in trainer.batches.sources(0)])
+    for r in range(2):
+        expected = [rows[r].mean(), rows[r][is_text].mean(), rows[r][~is_text].mean(), 1.0]
+        torch.testing.assert_close(curve[0, 1 + 4 * r : 5 + 4 * r], torch.tensor(expected))
+
+
+@pytest.mark.parametrize("cause", ["rate", "nan"])
+def test_a_diverged_replica_is_frozen_and_the_others_go_on(
+    cause: str, make_spec: MakeSpec, trainer_of: MakeTrainer
+) -> None:
+    rate = 1e30 if cause == "rate" else THREE[1].rate
+    replicas = (THREE[0], dataclasses.replace(THREE[1], rate=rate), THREE[2])
+    spec = make_spec(replicas=replicas)
+    start = fresh_snapshot(spec, CPU)
+    if cause == "nan":
+        start.adam.parameters[1, 5] = math.nan
+    ended = run(trainer_of(spec), 20, start)
+    assert ended.adam.alive.tolist() == [True, False, True]
+    healthy = run(trainer_of(make_spec(replicas=THREE)), 20)
+    for name in ("parameters", "first", "second"):
+        ours = getattr(ended.adam, name)
+        assert torch.equal(ours[[0, 2]], getattr(healthy.adam, name)[[0, 2]])
+    for r in (0, 2):
+        alone = run(trainer_of(make_spec(replicas=(THREE[r],))), 20)
+        torch.testing.assert_close(
+            ended.adam.parameters[r], alone.adam.parameters[0], rtol=1e-3, atol=1e-4
+        )
+    alive = ended.curve[:, 8]
+    assert alive[-1] == 0 and (alive.diff() <= 0).all()
+    assert ended.curve[:, [4, 12]].all()
+
+
+def test_a_frozen_replica_keeps_its_last_good_step(
+    make_spec: MakeSpec, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from saltus.train import trainer as module
+
+    real = module.adamw_step
+
+    def with_a_bad_loss(state, gradient, losses, rates, step, *rest):  # type: ignore[no-untyped-def]
+        losses = losses.clone()
+        if step == 6:
+            losses[0] = math.nan
+        real(state, gradient, losses, rates, step, *rest)
+
+    before = run(trainer_of(make_spec()), 6)
+    monkeypatch.setattr(module, "adamw_step", with_a_bad_loss)
+    after = run(trainer_of(make_spec()), 15)
+    assert torch.equal(after.adam.parameters[0], before.adam.parameters[0])
+    assert not torch.equal(after.adam.parameters[1], before.adam.parameters[1])
+
+
+def test_a_branch_in_two_parts_equals_one_in_one(
+    make_spec: MakeSpec, trainer_of: MakeTrainer
+) -> None:
+    spec = make_spec()
+    whole = run(trainer_of(spec), 12)
+    for middle in (1, 5, 11):
+        parts = run(trainer_of(spec), 12, run(trainer_of(spec), middle))
+        assert torch.equal(whole.adam.parameters, parts.adam.parameters)
+        assert torch.equal(whole.adam.second, parts.adam.second)
+        assert torch.equal(whole.curve.nan_to_num(-1), parts.curve.nan_to_num(-1))
+
+
+def test_the_deadline_saves_before_it_raises(
+    make_spec: MakeSpec, trainer_of: MakeTrainer
+) -> None:
+    trainer = dataclasses.replace(trainer_of(make_spec()), deadline=-math.inf)
+    saved: list[Snapshot] = []
+    with pytest.raises(OutOfTime):
+        trainer.run(fresh_snapshot(trainer.spec, CPU), Branch(None, 0, 10), saved.append)
+    assert [snapshot.step for snapshot in saved] == [1]
+    assert saved[0].curve.shape == (1, 9)
+    assert saved[0].seconds > 0
+
+
+def test_half_precision_stays_beside_full(make_spec: MakeSpec, trainer_of: MakeTrainer) -> None:
+    full, half = (run(trainer_of(make_spec(precision=p)), 40) for p in ("fp32", "bf16"))
+    assert half.adam.parameters.dtype == torch.float32
+    assert not torch.equal(full.adam.parameters, half.adam.parameters)
+    torch.testing.assert_close(full.curve[:, 1], half.curve[:, 1], rtol=0.03, atol=0.0)
