@@ -159,9 +159,14 @@ class Probe(Section):
 
 
 class Law(Section):
-    """How laws are fitted: Huber's δ on log residuals."""
+    """How laws are fitted: Huber's δ on log residuals, and from which horizon on.
+
+    Runs below `minimum_tokens` are dropped and counted: a model that has not left the unigram loss
+    is on no power law.
+    """
 
     delta: Positive = 1e-3
+    minimum_tokens: Annotated[int, Field(ge=0)] = 0
 
 
 class Study(Section):

@@ -120,7 +120,7 @@ class Jobs:
 
     def laws(self) -> str:
         """Return how laws are fitted."""
-        return canonical({"sweep": self.is_sweep, "delta": self.study.law.delta})
+        return canonical({"sweep": self.is_sweep, **self.study.law.model_dump()})
 
     def calibration(self) -> str:
         """Return which domains count as in distribution."""

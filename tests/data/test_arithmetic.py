@@ -286,9 +286,7 @@ def test_draws_depend_on_the_generator_alone() -> None:
     sampler.draw(np.random.default_rng(8), 33)
     again = sampler.draw(np.random.default_rng(7), 100)
     assert np.array_equal(first.operands, again.operands)
-    assert not np.array_equal(
-        first.operands, sampler.draw(np.random.default_rng(9), 100).operands
-    )
+    assert not np.array_equal(first.operands, sampler.draw(np.random.default_rng(9), 100).operands)
 
 
 @pytest.mark.parametrize("task", ["add_2", "chain_2", "add_4"])

@@ -44,7 +44,7 @@ def make_batches(
 
 def test_a_batch_does_not_depend_on_what_was_asked_before() -> None:
     # 700 rows a step: half of them cross a chunk of problems at every third step or so.
-    assert not CHUNK_ROWS % 350 == 0
+    assert CHUNK_ROWS % 350 != 0
     ahead = {step: make_batches(rows=700).batch(step) for step in range(5)}
     one = make_batches(rows=700)
     for step in (4, 0, 3, 3, 1, 2, 4):
@@ -131,7 +131,10 @@ def test_batches_run_through_the_windows_in_turn() -> None:
     batches = make_batches(rows=20)
     text = batches.texts["first"]
     rows = np.concatenate(
-        [batches.batch(step)[0][batches.sources(step) == 0] for step in range(2 * text.windows // 5)]
+        [
+            batches.batch(step)[0][batches.sources(step) == 0]
+            for step in range(2 * text.windows // 5)
+        ]
     )
     epoch = rows[: text.windows, 0]
     assert len(set(epoch.tolist())) == text.windows
@@ -140,7 +143,7 @@ def test_batches_run_through_the_windows_in_turn() -> None:
 
 def problems_in(row: np.ndarray) -> tuple[list[str], str]:
     """The whole problems of a row, and what the end of the row cut off, relation signs kept."""
-    names = {index: symbol for index, symbol in enumerate(SYMBOLS)}
+    names = dict(enumerate(SYMBOLS))
     names |= {13: "=", 14: "r", 15: "p", 16: "|"}
     first, *whole, cut = "".join(names[int(token)] for token in row).split("|")
     assert first == "", "a row begins with a separator"

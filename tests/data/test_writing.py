@@ -98,7 +98,9 @@ def test_zero_and_negatives_are_written_out() -> None:
 
 def test_squeeze_keeps_the_order_of_what_is_there_and_moves_companions_along() -> None:
     generator = np.random.default_rng(2)
-    matrix = np.where(generator.random((200, 12)) < 0.4, BLANK, generator.integers(50, size=(200, 12)))
+    matrix = np.where(
+        generator.random((200, 12)) < 0.4, BLANK, generator.integers(50, size=(200, 12))
+    )
     places = np.broadcast_to(np.arange(12), matrix.shape)
     squeezed, moved = squeeze(matrix, places)
     for before, after, places_after in zip(matrix, squeezed, moved, strict=True):

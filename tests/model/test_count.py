@@ -20,7 +20,7 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES)
 def test_parameters_are_those_of_the_layout(shape: Shape) -> None:
     counts = count_parameters(shape)
-    by_role = {role: 0 for role in ("embedding", "matrix", "norm")}
+    by_role = dict.fromkeys(("embedding", "matrix", "norm"), 0)
     for entry in layout(shape):
         by_role[entry.role] += entry.size
     assert counts.total == num_parameters(shape) == initial_parameters(shape, [0]).numel()

@@ -49,9 +49,7 @@ def test_anneals_scale_with_their_length() -> None:
 
 def test_warm_up_goes_on_in_an_anneal_that_begins_within_it() -> None:
     branch = Branch(1, 3, 9)
-    assert rate_factor(3, branch, 100) == pytest.approx(
-        0.04 * rate_factor(3, branch, 1), rel=1e-12
-    )
+    assert rate_factor(3, branch, 100) == pytest.approx(0.04 * rate_factor(3, branch, 1), rel=1e-12)
 
 
 def test_one_step_of_warm_up_is_none() -> None:

@@ -108,9 +108,7 @@ def test_the_data_that_is_read_is_part_of_the_key(
 
 
 @pytest.mark.parametrize(("name", "number"), [("seed0", 0), ("seed12", 12), ("seed3-rate0.5", 3)])
-def test_the_seed_number_is_read_off_the_name(
-    name: str, number: int, make_spec: MakeSpec
-) -> None:
+def test_the_seed_number_is_read_off_the_name(name: str, number: int, make_spec: MakeSpec) -> None:
     replica = dataclasses.replace(make_spec().replicas[0], name=name)
     assert replica.number == number
 

@@ -91,7 +91,9 @@ def test_the_curve_holds_the_losses_of_the_batches(
     start = fresh_snapshot(spec, CPU).adam.parameters
     tokens = torch.from_numpy(trainer.batches.batch(0))
     rows = token_losses(unflatten(start, spec.shape), tokens, spec.shape).mean(2)
-    is_text = torch.tensor([trainer.batches.names[s] != ARITHMETIC for s in trainer.batches.sources(0)])
+    is_text = torch.tensor(
+        [trainer.batches.names[s] != ARITHMETIC for s in trainer.batches.sources(0)]
+    )
     for r in range(2):
         expected = [rows[r].mean(), rows[r][is_text].mean(), rows[r][~is_text].mean(), 1.0]
         torch.testing.assert_close(curve[0, 1 + 4 * r : 5 + 4 * r], torch.tensor(expected))
@@ -155,9 +157,7 @@ def test_a_branch_in_two_parts_equals_one_in_one(
         assert torch.equal(whole.curve.nan_to_num(-1), parts.curve.nan_to_num(-1))
 
 
-def test_the_deadline_saves_before_it_raises(
-    make_spec: MakeSpec, trainer_of: MakeTrainer
-) -> None:
+def test_the_deadline_saves_before_it_raises(make_spec: MakeSpec, trainer_of: MakeTrainer) -> None:
     trainer = dataclasses.replace(trainer_of(make_spec()), deadline=-math.inf)
     saved: list[Snapshot] = []
     with pytest.raises(OutOfTime):

@@ -1,4 +1,4 @@
-"""`saltus export CHECKPOINT OUT_DIR`: a folder that `AutoModelForCausalLM.from_pretrained` loads."""
+"""`saltus export CHECKPOINT OUT_DIR`: a folder that transformers loads as a Qwen3."""
 
 import argparse
 import sys

@@ -168,8 +168,9 @@ def laws(options: argparse.Namespace) -> None:
         rule, rows = fit_rate_rule(runs)
         write_table(options.out / "tables" / "rates.parquet", rows)
         write_json(options.out / "rates.json", rule)
-    best = runs[runs["rate_factor"] == 1.0]
-    write_json(options.out / "laws.json", summarise_laws(best))
+    spec = options.spec
+    found = summarise_laws(runs, delta=spec["delta"], minimum_tokens=spec["minimum_tokens"])
+    write_json(options.out / "laws.json", found)
 
 
 def thresholds(options: argparse.Namespace) -> None:

@@ -28,6 +28,13 @@ def predict(parameters: Mapping[str, float], params_total: Any, tokens: Any) -> 
     )
 
 
+def unused_runs(tables: Tables) -> list[str]:
+    """Return the finished runs that a fitted law left out (horizons below its range)."""
+    fitted = [str(row["run"]) for row in tables.laws.get("fitted", [])]
+    runs = tables.finished()
+    return [] if not fitted else runs.loc[~runs["run"].isin(fitted), "run"].tolist()
+
+
 @style.themed
 def draw(tables: Tables) -> Figure:
     """Return the figure: data, law and band above; residuals and held-out errors below."""
@@ -58,20 +65,25 @@ def draw(tables: Tables) -> Figure:
 
 
 def _data(axes: Axes, tables: Tables, runs: pd.DataFrame) -> float:
-    """Draw every run; return the dodge in decades."""
+    """Draw every run, hollow where the law did not use it; return the dodge in decades."""
     palette = style.colours(tables)
     spread = 0.07
+    used = ~runs["run"].isin(unused_runs(tables))
     for size in tables.sizes():
-        rows = runs[runs["size"] == size]
-        axes.plot(dodge(rows["tokens"], rows["seed"], spread / 2), rows["loss_text"], "o",
-                  color=palette[size], markersize=4.2, markeredgecolor="white",
-                  markeredgewidth=0.5, zorder=4, gid=f"data-{size}")  # fmt: skip
+        for inside, face, edge in ((True, palette[size], "white"), (False, "none", palette[size])):
+            rows = runs[(runs["size"] == size) & (used == inside)]
+            axes.plot(dodge(rows["tokens"], rows["seed"], spread / 2), rows["loss_text"], "o",
+                      color=palette[size], markersize=4.2, markerfacecolor=face,
+                      markeredgecolor=edge, markeredgewidth=0.5 if inside else 0.8, zorder=4,
+                      gid=f"data-{size}" if inside else f"unused-{size}")  # fmt: skip
     return spread
 
 
 def _law(axes: Axes, tables: Tables, law: Mapping[str, Any]) -> None:
     palette, runs = style.colours(tables), tables.finished()
-    tokens = np.geomspace(runs["tokens"].min() / 1.2, runs["tokens"].max() * 1.2, 60)
+    unused = runs["run"].isin(unused_runs(tables))
+    fitted = runs.loc[~unused, "tokens"]
+    tokens = np.geomspace(fitted.min() / 1.1, fitted.max() * 1.2, 60)
     scale = words.finite((law.get("residuals") or {}).get("rms_percent")) / 100
     held = tables.law("heldout")
     for size in tables.sizes():
@@ -141,6 +153,11 @@ def _handles(tables: Tables) -> list[Any]:
             Line2D([], [], color=style.SOFT, marker="D", markerfacecolor="white", markersize=5,
                    linestyle="none", label=f"{held['size']} held out"),
         ]  # fmt: skip
+    if unused_runs(tables):
+        handles.append(
+            Line2D([], [], color=style.SOFT, marker="o", markerfacecolor="none", markersize=4,
+                   linestyle="none", label="not in the fit")
+        )  # fmt: skip
     return handles
 
 
@@ -184,6 +201,12 @@ def caption(tables: Tables) -> str:
         )
         if held:
             parts.append(prediction(held))
+        if unused := unused_runs(tables):
+            least = words.count((law.get("range") or {}).get("tokens", [float("nan")])[0])
+            parts.append(
+                f"{words.plural(len(unused), 'run')} below {least} tokens (hollow) are not in the "
+                "fit, by the study's own rule."
+            )
     if tables.num_diverged():
         parts.append(f"{words.plural(tables.num_diverged(), 'diverged run')} not shown.")
     return " ".join(parts)

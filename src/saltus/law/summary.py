@@ -48,11 +48,11 @@ def plain(value: Any) -> Any:
     return value
 
 
-def usable_runs(runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+def usable_runs(runs: pd.DataFrame, minimum_tokens: int = 0) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return the rows a law may use, and how many were dropped for which reason.
 
-    Dropped are rows by their status, rows of a rate sweep (`rate_factor` not 1), and rows without
-    a loss. Raises `TableError` if a column is missing.
+    Dropped are rows by their status, rows of a rate sweep (`rate_factor` not 1), rows without a
+    loss, and horizons below `minimum_tokens`. Raises `TableError` if a column is missing.
     """
     missing = [name for name in COLUMNS if name not in runs.columns]
     if missing:
@@ -71,7 +71,11 @@ def usable_runs(runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     unknown = ~np.isfinite(kept["loss_text"].to_numpy(dtype=float, na_value=np.nan))
     if unknown.any():
         dropped["no loss"] = int(unknown.sum())
-    return kept[~unknown].reset_index(drop=True), dropped
+    kept = kept[~unknown]
+    short = kept["tokens"].to_numpy(dtype=float) < minimum_tokens
+    if short.any():
+        dropped[f"below {minimum_tokens} tokens"] = int(short.sum())
+    return kept[~short].reset_index(drop=True), dropped
 
 
 def span(values: pd.Series) -> list[float] | None:
@@ -166,13 +170,15 @@ def summarise_envelope(runs: pd.DataFrame, delta: float, seed: int) -> dict[str,
     }
 
 
-def summarise_laws(runs: pd.DataFrame, *, delta: float = 1e-3, seed: int = 0) -> dict[str, Any]:
+def summarise_laws(
+    runs: pd.DataFrame, *, delta: float = 1e-3, minimum_tokens: int = 0, seed: int = 0
+) -> dict[str, Any]:
     """Return the content of `laws.json` for a `runs` table.
 
     Too few sizes or rows give a status and a reason in place of numbers. Raises `TableError` only
     if a column is missing or a value can be no count or loss.
     """
-    kept, dropped = usable_runs(runs)
+    kept, dropped = usable_runs(runs, minimum_tokens)
     chinchilla, fitted = summarise_chinchilla(kept, dropped, delta, seed)
     rows: list[dict[str, Any]] = []
     if fitted is not None:

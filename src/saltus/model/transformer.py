@@ -55,7 +55,8 @@ def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Apply rotary positions to x (…, T, K)."""
-    return x * cosine + x.roll(x.shape[-1] // 2, -1) * sine
+    first, second = x.chunk(2, -1)
+    return x * cosine + torch.cat([second, first], -1) * sine
 
 
 @dataclass

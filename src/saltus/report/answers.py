@@ -1,6 +1,8 @@
 """The plain-language answers at the head of the report, each with the table it was read from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,15 +52,26 @@ def law(tables: Tables) -> Answer:
     if held:
         share = words.finite(held.get("inside_share"))
         if share >= 0.9:
-            short = "Yes, and it predicts a size it has not seen"
+            error = words.percent(held.get("mean_absolute_error_percent"), 1)
+            short = f"Yes, and a size it has not seen is predicted to {error}"
         elif np.isfinite(share):
             short = "It describes the sizes fitted, but misses the size held out"
         details.append(prediction(held))
     else:
         details.append(f"No size was held out: {tables.refusal('heldout')}.")
+    names = {"alpha": "α", "beta": "β"}
+    vague = [sign for name, sign in names.items() if not lower_limit(fitted, name) > 0]
+    if vague:
+        short = f"Not certain: {' and '.join(vague)} may be zero"
     if status.lower() not in ("converged", "certified", "ok"):
         short = f"Not certain: the fit is {status}"
     return Answer(question, short, tuple(details), source)
+
+
+def lower_limit(fitted: Mapping[str, Any], name: str) -> float:
+    """Return the lower limit of a parameter's interval; NaN where there is none."""
+    bounds = (fitted.get("intervals") or {}).get(name) or [float("nan")]
+    return words.finite(bounds[0])
 
 
 def abilities(tables: Tables) -> Answer:

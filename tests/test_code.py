@@ -1,0 +1,247 @@
+"""What a stage loads is what its hash covers; what analysis loads has no torch in it."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import saltus
+from saltus.code import stage_modules
+from saltus.train.spec import TrainSpec
+
+PACKAGE_FOLDER = Path(saltus.__file__).parent
+RULES = Path(__file__).parents[1] / "workflow" / "rules"
+NO_TORCH = ("law", "emerge", "calibrate", "figure")
+
+
+def run_python(script: str, *arguments: str, path: Path | None = None) -> Any:
+    """Run a script in a new process and return the JSON of the last line it prints."""
+    folders = [str(path)] * (path is not None) + [each for each in sys.path if each]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+RUN_STAGES = """
+import json, sys
+from saltus.cli.main import main
+
+def loaded():
+    return sorted(name for name in sys.modules if name.split(".")[0] == "saltus")
+
+found = []
+for arguments in json.loads(sys.argv[1]):
+    assert main(arguments) == 0
+    found.append(loaded())
+print(json.dumps(found))
+"""
+
+
+def test_a_job_loads_no_module_that_its_hash_does_not_cover(
+    make_spec: Callable[..., TrainSpec], shards: Path, tmp_path: Path
+) -> None:
+    spec = make_spec((4,))
+    probe = {
+        "items": 10,
+        "text_tokens": 256,
+        "validation_tokens": 256,
+        "sampled_tokens": 50,
+        "seed": 0,
+        "domains": ["markov"],
+        "training_domains": ["markov"],
+    }
+    probe_spec = json.dumps({"train": json.loads(spec.to_json()), "probe": probe})
+    trained, out = str(tmp_path / "train"), str(tmp_path / "probe")
+    options = {
+        "train": {"--spec": spec.to_json(), "--out": trained, "--states": str(tmp_path / "states")},
+        "probe": {"--spec": probe_spec, "--out": out, "--input": trained},
+    }
+    common = {"--shards": str(shards), "--device": "cpu", "--code": "x"}
+    commands = [
+        ["stage", stage, *chain.from_iterable((own | common).items())]
+        for stage, own in options.items()
+    ]
+    for root, loaded in zip(
+        ("saltus.train.job", "saltus.probe.job"),
+        run_python(RUN_STAGES, json.dumps(commands)),
+        strict=True,
+    ):
+        covered = set(stage_modules(root))
+        assert root in loaded
+        assert {name for name in loaded if not name.startswith("saltus.cli")} <= covered
+
+
+@cache
+def graph_of(root: str) -> frozenset[str]:
+    """What the hash of a stage covers."""
+    return frozenset(stage_modules(root))
+
+
+@cache
+def rules() -> dict[str, set[str]]:
+    """The stages that the workflow's rules call, and the modules whose hash they pass."""
+    found: dict[str, set[str]] = {}
+    for file in sorted(RULES.glob("*.smk")):
+        text = file.read_text()
+        named = dict(re.findall(r'^(\w+) = code_hash\("([\w.]+)"\)', text, re.MULTILINE))
+        for block in re.split(r"^\s*rule\b", text, flags=re.MULTILINE)[1:]:
+            for stage in re.findall(r"saltus stage (\w+)", block):
+                roots = set(re.findall(r'code_hash\("([\w.]+)"\)', block))
+                roots |= {root for name, root in named.items() if f"code={name}" in block}
+                found[stage] = {module for root in roots for module in graph_of(root)}
+    return found
+
+
+def imports_of_stage(stage: str) -> set[str]:
+    """The `saltus` modules that a function of `cli/stages.py` and its helpers import."""
+    tree = ast.parse((PACKAGE_FOLDER / "cli" / "stages.py").read_text())
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    waiting, seen, modules = [stage], set(), set()
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        for node in ast.walk(functions[name]):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("saltus."):
+                modules.add(str(node.module))
+            elif isinstance(node, ast.Name) and node.id in functions and node.id not in seen:
+                waiting.append(node.id)
+    return modules
+
+
+@pytest.mark.parametrize("stage", sorted(rules()))
+def test_a_rule_passes_the_hash_of_all_that_its_stage_uses(stage: str) -> None:
+    used = {found for module in imports_of_stage(stage) for found in graph_of(module)}
+    assert used, stage
+    missing = used - rules()[stage]
+    assert not missing, f"a change of {sorted(missing)} would not run {stage} again"
+
+
+def test_every_stage_has_a_rule() -> None:
+    from saltus.cli.stage import STAGES
+
+    assert set(rules()) == set(STAGES)
+
+
+HASHES = """
+import json, sys
+from pathlib import Path
+import saltus
+from saltus.code import code_hash
+
+ROOT = "saltus.data.writing"
+data = Path(saltus.__file__).parent / "data"
+assert "tmp" in str(data) or "pytest" in str(data)
+
+def hash_with(name, old, new):
+    path = data / name
+    text = path.read_text()
+    assert old in text, (name, old)
+    path.write_text(text.replace(old, new, 1))
+    code_hash.cache_clear()
+    found = code_hash(ROOT)
+    path.write_text(text)
+    return found
+
+one, other = "writing.py", "arithmetic.py"
+print(json.dumps({
+    "same": [
+        hash_with(one, "", ""),
+        hash_with(one, "BLANK = -1", "BLANK = -1  # nothing stands here"),
+        hash_with(one, "BLANK = -1", "# A remark.\\n\\n\\nBLANK = (-1)"),
+        hash_with(one, 'return "".join(', "return ''.join("),
+        hash_with(other, "Return the problems at", "Give the problems at"),
+        hash_with("batches.py", "CHUNK_ROWS = 1024", "CHUNK_ROWS = 512"),
+    ],
+    "different": [
+        hash_with(one, "BLANK = -1", "BLANK = -2"),
+        hash_with(one, '"mul": 3', '"mul": 4'),
+        hash_with(other, "ENUMERATED_DIGITS = 3", "ENUMERATED_DIGITS = 2"),
+        hash_with("__init__.py", '"', 'X = 1\\n"'),
+    ],
+}))
+"""
+
+
+def test_the_hash_follows_code_and_not_comments(tmp_path: Path) -> None:
+    for path in PACKAGE_FOLDER.rglob("*.py"):
+        copy = tmp_path / "tmp" / "saltus" / path.relative_to(PACKAGE_FOLDER)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    found = run_python(HASHES, path=tmp_path / "tmp")
+    assert len(set(found["same"])) == 1
+    assert len({*found["different"], found["same"][0]}) == 1 + len(found["different"])
+
+
+def test_training_does_not_depend_on_analysis() -> None:
+    modules = stage_modules("saltus.train.job")
+    assert {"saltus.train.job", "saltus.model.transformer", "saltus.data.batches"} <= set(modules)
+    analysis = ("figure", "report", "law", "emerge", "calibrate", "cli", "probe", "tables", "study")
+    assert not [name for name in modules if name.split(".")[1:2] and name.split(".")[1] in analysis]
+    assert modules == sorted(set(modules))
+
+
+def modules_of(part: str) -> list[str]:
+    names = []
+    for path in sorted((PACKAGE_FOLDER / part).rglob("*.py")):
+        parts = path.relative_to(PACKAGE_FOLDER.parent).with_suffix("").parts
+        names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return names
+
+
+@pytest.mark.parametrize("part", NO_TORCH)
+def test_no_module_behind_analysis_imports_torch(part: str) -> None:
+    behind = {found for module in modules_of(part) for found in graph_of(module)}
+    assert f"saltus.{part}" in behind
+    for module in behind:
+        path = PACKAGE_FOLDER.parent / Path(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.split(".")[0] == "torch"], module
+
+
+WITHOUT_TORCH = """
+import json, sys
+from importlib import import_module
+
+for module in json.loads(sys.argv[1]):
+    import_module(module)
+print(json.dumps("torch" in sys.modules))
+"""
+
+
+def test_analysis_loads_no_torch() -> None:
+    modules = [module for part in NO_TORCH for module in modules_of(part)]
+    modules += ["saltus.tables", "saltus.study", "saltus.workflow", "saltus.cli.stage"]
+    assert run_python(WITHOUT_TORCH, json.dumps(modules)) is False
+
+
+HASH_ALL = """
+import json, sys
+from saltus.code import code_hash
+for root in json.loads(sys.argv[1]):
+    code_hash(root)
+print(json.dumps([name for name in ("torch", "pandas", "scipy") if name in sys.modules]))
+"""
+
+
+def test_hashing_a_stage_imports_nothing_that_is_heavy() -> None:
+    # The Snakefile hashes every stage at each start, on machines without torch as well.
+    roots = ["saltus.train.job", "saltus.probe.job", "saltus.law.summary", "saltus.tables"]
+    assert run_python(HASH_ALL, json.dumps(roots)) == []

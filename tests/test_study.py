@@ -1,0 +1,526 @@
+"""A study file: what is misspelt or impossible ends in one line before anything runs."""
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from saltus.data.arithmetic import TASKS
+from saltus.errors import StudyError
+from saltus.model.count import count_parameters
+from saltus.study import Study, load_study, parse_study
+
+ROOT = Path(__file__).parents[1]
+ABSENT = object()
+PINNED = "185348a402030ffcc0f68f2748d894686c2a5db1c7a56d40d02b34e373feb5fa"
+WHEEL = {
+    "kind": "wheel",
+    "package": "botocore",
+    "version": "1.44.5",
+    "sha256": PINNED,
+    "members": ["data/*.json"],
+    "format": "json-list",
+    "license": "Apache-2.0",
+}
+BASE: dict[str, Any] = {
+    "name": "tiny",
+    "text": {
+        "domains": {"markov": {"corpus": {"kind": "synthetic", "documents": 200}, "share": 0.4}},
+        "split": {"train": 0.8, "validation": 0.1, "test": 0.1},
+    },
+    "tokenizer": {"vocabulary": 320},
+    "arithmetic": {"share": 0.6, "drills": [{"task": "add_1"}, {"task": "add_2", "weight": 2}]},
+    "family": {
+        "context": 32,
+        "blocks": [[0, 1], [2]],
+        "sizes": {
+            "s1": {"width": 4, "depth": 2, "heads": 1},
+            "s2": {"width": 16, "depth": 2, "heads": 2},
+        },
+    },
+    "training": {
+        "batch_tokens": 512,
+        "horizons": [16384, 65536],
+        "anneal": 0.25,
+        "warmup": {"tokens_per_parameter": 0.2, "floor_steps": 5},
+        "rate": {"coefficient": 0.01, "reference": 2000, "exponent": -0.2, "ceiling": 0.02},
+    },
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """Return the base study with one value replaced, or left out if it is `ABSENT`."""
+    raw = copy.deepcopy(BASE)
+    *parents, last = path.split("/")
+    node: Any = raw
+    for part in parents:
+        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+    if value is ABSENT:
+        del node[last]
+    elif isinstance(node, list):
+        node[int(last)] = value
+    else:
+        node[last] = value
+    return raw
+
+
+def message_of(raw: dict[str, Any]) -> str:
+    """Return the error of a study, which must be one line without machinery in it."""
+    with pytest.raises(StudyError) as caught:
+        parse_study(raw)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert not re.search(r"pydantic|Traceback|instance of|\[key\]|\[type=", message)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("path", "nearest"),
+    [
+        ("trainng", "training"),
+        ("text/domain", "domains"),
+        ("text/split/trian", "train"),
+        ("text/domains/markov/shar", "share"),
+        ("text/domains/markov/corpus/document", "documents"),
+        ("tokenizer/vocab", "vocabulary"),
+        ("arithmetic/held_uot", "held_out"),
+        ("arithmetic/drills/1/wieght", "weight"),
+        ("family/size", "sizes"),
+        ("family/sizes/s2/widht", "width"),
+        ("training/horizon", "horizons"),
+        ("training/warmup/floor_step", "floor_steps"),
+        ("training/rate/coeficient", "coefficient"),
+        ("training/optimizer/beta_1", "beta1"),
+        ("probe/item", "items"),
+        ("law/delt", "delta"),
+    ],
+)
+def test_misspelt_key_names_its_path_and_the_nearest_spelling(path: str, nearest: str) -> None:
+    message = message_of(changed(path, 1))
+    key = path.replace("/", ".")
+    assert message.startswith(f"{key}: unknown key (did you mean '{nearest}'?); expected one of ")
+    assert nearest in message.split("expected one of ")[1].split(", ")
+
+
+def test_every_section_refuses_unknown_keys() -> None:
+    def sections(model: type[BaseModel]) -> set[type[BaseModel]]:
+        inner: set[type[BaseModel]] = {model}
+        for field in model.model_fields.values():
+            waiting = [field.annotation]
+            while waiting:
+                annotation: Any = waiting.pop()
+                waiting += getattr(annotation, "__args__", ())
+                if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                    inner |= sections(annotation)
+        return inner
+
+    found = sections(Study)
+    assert len(found) >= 15
+    for section in found:
+        assert section.model_config["extra"] == "forbid", section
+        assert section.model_config["frozen"], section
+
+
+IMPOSSIBLE: list[tuple[str, Any, str, tuple[str, ...]]] = [
+    # path, value, key path of the message, what it must say
+    ("family/sizes/s2/heads", 5, "family.sizes.s2.heads", ("5", "width 16", "try", "4")),
+    ("family/sizes/s2/heads", 16, "family.sizes.s2.heads", ("16", "expected an even width")),
+    ("family/sizes/s2/heads", 0, "family.sizes.s2.heads", ("found 0", "expected", "1")),
+    ("family/sizes/s2/width", 15, "family.sizes.s2.", ("width 15", "even width")),
+    ("family/sizes/s2/depth", 0, "family.sizes.s2.depth", ("found 0", "expected", "1")),
+    ("family/sizes/s2/depth", ABSENT, "family.sizes.s2.depth", ("missing",)),
+    ("family/sizes/s2/width", "wide", "family.sizes.s2.width", ("'wide'", "expected", "integer")),
+    ("family/sizes/s2/width", 16.5, "family.sizes.s2.width", ("16.5", "expected", "integer")),
+    ("family/sizes/s2/width", True, "family.sizes.s2.width", ("expected",)),
+    ("family/sizes/s2", None, "family.sizes.s2", ("None", "expected")),
+    ("family/sizes/s2", 16, "family.sizes.s2", ("found 16", "expected")),
+    ("family/sizes/s 2", BASE["family"]["sizes"]["s2"], "family.sizes.s 2", ("expected",)),
+    ("family/sizes/..", {"width": 8, "depth": 2, "heads": 1}, "family.sizes...", ("expected",)),
+    ("family/sizes/s3", BASE["family"]["sizes"]["s2"], "family.sizes.s3", ("same", "s2")),
+    ("family/sizes", {}, "family.sizes", ("none", "expected")),
+    ("family/blocks", [], "family.blocks", ("expected", "[[0, 1, 2]]")),
+    ("family/blocks", [[0], []], "family.blocks", ("expected", "[[0, 1, 2]]")),
+    ("family/blocks", [[0, 1], [1]], "family.blocks", ("seed 1", "twice")),
+    ("family/blocks", [0, 1], "family.blocks.0", ("found 0", "expected")),
+    ("family/blocks", [[-1]], "family.blocks.0.0", ("-1", "expected", "0")),
+    ("family/sizes/s2/blocks", [[3, 3]], "family.sizes.s2.blocks", ("seed 3", "twice")),
+    ("family/context", 8, "family.context", ("8", "11")),
+    ("family/context", 33, "training.batch_tokens", ("512", "family.context 33", "try 528")),
+    ("training/horizons", [65536, 16384], "training.horizons.1", ("16384", "65536", "ascending")),
+    ("training/horizons", [16384, 16384], "training.horizons.1", ("16384", "expected")),
+    ("training/horizons", [16384, 65000], "training.horizons.1", ("65000", "512", "try 65024")),
+    ("training/horizons", [], "training.horizons", ("[]", "expected")),
+    ("training/horizons", 65536, "training.horizons", ("65536", "expected")),
+    ("training/horizons", [512], "training.warmup", ("5 steps", "step 0")),
+    ("training/horizons", [0, 65536], "training.horizons.0", ("found 0", "expected")),
+    ("training/batch_tokens", 500, "training.batch_tokens", ("500", "32", "try 512")),
+    ("training/batch_tokens", "lots", "training.batch_tokens", ("'lots'", "expected", "integer")),
+    ("training/anneal", 0, "training.anneal", ("found 0", "expected")),
+    ("training/anneal", 1, "training.anneal", ("found 1", "expected less than 1")),
+    ("training/warmup/floor_steps", 99, "training.warmup", ("99 steps", "s1", "step 24")),
+    ("training/rate", ABSENT, "training.rate", ("missing",)),
+    ("training/rate/exponent", 0.2, "training.rate.exponent", ("0.2", "expected")),
+    ("training/rate/reference", float("inf"), "training.rate.reference", ("inf", "expected")),
+    ("training/rate/coefficient", float("nan"), "training.rate.coefficient", ("nan", "expected")),
+    ("training/rate_factors", [1, 1], "training.rate_factors", ("1", "twice")),
+    ("training/rate_factors", [0.5, 2], "training.rate_factors", ("expected", "1")),
+    ("training/rate_factors", [], "training.rate_factors", ("[]", "expected")),
+    ("training/precision", "bf61", "training.precision", ("'bf61'", "did you mean 'bf16'?")),
+    ("training/device", "cudaa", "training.device", ("'cudaa'", "did you mean 'cuda'?")),
+    ("training/optimizer/beta1", 1, "training.optimizer.beta1", ("found 1", "less than 1")),
+    ("arithmetic/drills/0/task", "add_0", "arithmetic.drills.0.task", ("'add_0'", *TASKS)),
+    ("arithmetic/drills/0/task", "ad_2", "arithmetic.drills.0.task", ("did you mean 'add_2'?",)),
+    ("arithmetic/drills/0/task", 2, "arithmetic.drills.0.task", ("found 2", "expected")),
+    ("arithmetic/drills/0/arm", "revesed", "arithmetic.drills.0.arm", ("mean 'reversed'?",)),
+    ("arithmetic/drills/0/weight", 0, "arithmetic.drills.0.weight", ("found 0", "expected")),
+    ("arithmetic/drills/0/weight", "many", "arithmetic.drills.0.weight", ("'many'", "number")),
+    ("arithmetic/drills/0", "add_2", "arithmetic.drills.0", ("'add_2'", "expected")),
+    ("arithmetic/drills/0", {"task": "add_2"}, "arithmetic.drills.1", ("add_2", "twice")),
+    ("arithmetic/drills", [], "arithmetic.drills", ("none", "expected at least one")),
+    ("arithmetic/share", 0.7, "arithmetic.share", ("1.1", "expected 1", "markov.share 0.4")),
+    ("arithmetic/held_out", 0, "arithmetic.held_out", ("found 0", "expected")),
+    ("arithmetic/held_out", 1e-6, "arithmetic.held_out", ("add_2", "expected")),
+    ("text", ABSENT, "text", ("missing",)),
+    ("text/domains", {}, "text.domains", ("none", "expected")),
+    ("text/domains", None, "text.domains", ("None", "expected")),
+    ("text/domains/markov/share", 0.5, "arithmetic.share", ("1.1", "expected 1", "0.6")),
+    ("text/domains/markov/share", 1.4, "text.domains.markov.share", ("1.4", "expected")),
+    ("text/domains/markov/share", "half", "text.domains.markov.share", ("'half'", "number")),
+    (
+        "text/domains/arithmetic",
+        {"corpus": "synthetic", "share": 0},
+        "text.domains.arithmetic",
+        ("taken",),
+    ),
+    (
+        "text/domains/a.b",
+        {"corpus": "synthetic", "share": 0},
+        "text.domains.a.b",
+        ("'a.b'", "expected"),
+    ),
+    ("text/split/train", 0.7, "text.split", ("0.9", "expected 1")),
+    ("text/split", {"train": 1, "validation": 0, "test": 0}, "text.split.validation", ("found 0",)),
+    ("tokenizer/vocabulary", 256, "tokenizer.vocabulary", ("256", "expected at least 257")),
+    ("tokenizer/vocabulary", 1 << 21, "tokenizer.vocabulary", ("2097152", "expected")),
+    ("probe/items", 3, "probe.items", ("found 3", "expected")),
+    ("law/delta", 0, "law.delta", ("found 0", "expected")),
+    ("name", ABSENT, "name", ("missing",)),
+    ("name", 3, "name", ("found 3", "expected")),
+    ("name", "a b", "name", ("'a b'", "expected")),
+    ("name", "../elsewhere", "name", ("'../elsewhere'", "expected")),
+    ("name", "..", "name", ("'..'", "expected")),
+    ("name", ".state", "name", ("'.state'", "expected")),
+    ("name", "reference", "name", ("'reference'", "expected")),
+    ("seed", "x", "seed", ("'x'", "expected", "integer")),
+    ("seed", -1, "seed", ("-1", "expected")),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key", "fragments"),
+    IMPOSSIBLE,
+    ids=[f"{path} {'absent' if value is ABSENT else value}"[:60] for path, value, *_ in IMPOSSIBLE],
+)
+def test_impossible_value_names_key_found_and_expected(
+    path: str, value: Any, key: str, fragments: tuple[str, ...]
+) -> None:
+    message = message_of(changed(path, value))
+    found_key, _, said = message.partition(": ")
+    assert found_key == key or (key.endswith(".") and found_key.startswith(key)), message
+    for fragment in fragments:
+        assert fragment in said, message
+
+
+CORPUS = "text.domains.markov.corpus"
+CORPORA: list[tuple[str, Any, str, tuple[str, ...]]] = [
+    ("name", "wikipedia-lead", CORPUS, ("'wikipedia-lead'", "did you mean 'wikipedia-leads'?")),
+    ("number", 3, CORPUS, ("found 3", "expected")),
+    ("nothing", None, CORPUS, ("None", "expected")),
+    ("no kind", {"documents": 3}, f"{CORPUS}.kind", ("missing", "synthetic", "local", "wheel")),
+    ("kind", {"kind": "syntetic"}, f"{CORPUS}.kind", ("'syntetic'", "did you mean 'synthetic'?")),
+    ("key", {"kind": "local", "pth": "a"}, f"{CORPUS}.pth", ("unknown key", "mean 'path'?")),
+    ("path", {"kind": "local"}, f"{CORPUS}.path", ("missing",)),
+    (
+        "documents",
+        {"kind": "synthetic", "documents": 0},
+        f"{CORPUS}.documents",
+        ("found 0", "expected 1 or more"),
+    ),
+    (
+        "text for a number",
+        {"kind": "synthetic", "documents": "many"},
+        f"{CORPUS}.documents",
+        ("'many'", "expected", "integer"),
+    ),
+    ("hash", {**WHEEL, "sha256": "abc"}, f"{CORPUS}.sha256", ("'abc'", "expected 64")),
+    ("hash in capitals", {**WHEEL, "sha256": PINNED.upper()}, f"{CORPUS}.sha256", ("lower-case",)),
+    ("format", {**WHEEL, "format": "txt"}, f"{CORPUS}.format", ("'txt'", "did you mean 'text'?")),
+    ("members", {**WHEEL, "members": []}, f"{CORPUS}.members", ("none", "expected")),
+    (
+        "revision",
+        {"kind": "hub", "dataset": "a/b", "revision": "main"},
+        f"{CORPUS}.revision",
+        ("'main'", "expected a commit"),
+    ),
+    (
+        "not finite",
+        {"kind": "synthetic", "concentration": float("inf")},
+        f"{CORPUS}.concentration",
+        ("inf", "expected"),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "fragments"), [case[1:] for case in CORPORA], ids=[case[0] for case in CORPORA]
+)
+def test_wrong_corpus_names_key_found_and_expected(
+    value: Any, key: str, fragments: tuple[str, ...]
+) -> None:
+    message = message_of(changed("text/domains/markov/corpus", value))
+    found_key, _, said = message.partition(": ")
+    assert found_key == key, message
+    for fragment in fragments:
+        assert fragment in said, message
+
+
+class TestLocalCorpus:
+    def message(self, path: Path, **more: Any) -> str:
+        spelt = {"kind": "local", "path": str(path), **more}
+        return message_of(changed("text/domains/markov/corpus", spelt))
+
+    def test_missing_file_names_the_nearest(self, tmp_path: Path) -> None:
+        (tmp_path / "speeches.txt").write_text("words")
+        message = self.message(tmp_path / "speches.txt")
+        assert message.startswith(f"{CORPUS}.path: ")
+        assert "speches.txt" in message and "did you mean 'speeches.txt'?" in message
+
+    def test_empty_file(self, tmp_path: Path) -> None:
+        (tmp_path / "empty.txt").touch()
+        message = self.message(tmp_path / "empty.txt")
+        assert message.startswith(f"{CORPUS}.path: ")
+        assert "empty" in message.partition(": ")[2] and "expected" in message
+
+    def test_empty_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "texts").mkdir()
+        message = self.message(tmp_path / "texts")
+        assert message.startswith(f"{CORPUS}.path: ") and "expected" in message
+
+    def test_folder_without_a_file_that_can_be_read(self, tmp_path: Path) -> None:
+        (tmp_path / "paper.pdf").write_text("words")
+        message = self.message(tmp_path)
+        assert message.startswith(f"{CORPUS}.path: ")
+        assert ".txt" in message and ".jsonl" in message and ".parquet" in message
+
+    def test_file_of_unknown_format(self, tmp_path: Path) -> None:
+        (tmp_path / "paper.pdf").write_text("words")
+        message = self.message(tmp_path / "paper.pdf")
+        assert message.startswith(f"{CORPUS}.path: ")
+        assert "paper.pdf" in message and ".txt" in message
+
+    def test_hash_of_wrong_form(self, tmp_path: Path) -> None:
+        (tmp_path / "speeches.txt").write_text("words")
+        message = self.message(tmp_path / "speeches.txt", sha256="abc")
+        assert message.startswith(f"{CORPUS}.sha256: ")
+        assert "'abc'" in message and "expected 64" in message
+
+    def test_file_that_is_there(self, tmp_path: Path) -> None:
+        (tmp_path / "speeches.txt").write_text("words")
+        spelt = {"kind": "local", "path": str(tmp_path / "speeches.txt")}
+        assert parse_study(changed("text/domains/markov/corpus", spelt)).corpus("markov")
+
+
+class TestFile:
+    def message(self, path: Path) -> str:
+        with pytest.raises(StudyError) as caught:
+            load_study(path)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def written(self, folder: Path, text: str) -> Path:
+        path = folder / "study.yaml"
+        path.write_text(text)
+        return path
+
+    def test_missing(self, tmp_path: Path) -> None:
+        path = tmp_path / "none.yaml"
+        assert self.message(path) == f"{path}: no such study file"
+
+    def test_folder(self, tmp_path: Path) -> None:
+        assert self.message(tmp_path).startswith(f"{tmp_path}: ")
+
+    @pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "just words\n", "3\n"])
+    def test_no_mapping(self, tmp_path: Path, text: str) -> None:
+        path = self.written(tmp_path, text)
+        message = self.message(path)
+        assert message.startswith(f"{path}: ") and "expected a mapping" in message
+
+    @pytest.mark.parametrize("text", ["name: [1\nseed: }", "name:\n\t- a", "a: b: c"])
+    def test_broken_yaml_names_the_line(self, tmp_path: Path, text: str) -> None:
+        path = self.written(tmp_path, text)
+        message = self.message(path)
+        assert message.startswith(f"{path}") and re.search(r"line [12]\b", message)
+
+    def test_not_text(self, tmp_path: Path) -> None:
+        path = tmp_path / "study.yaml"
+        path.write_bytes(b"\xff\xfe\x00name")
+        assert self.message(path).startswith(f"{path}: ")
+
+    def test_key_twice_at_the_top(self, tmp_path: Path) -> None:
+        text = json.dumps(BASE)[:-1] + ',\n "name": "again"}'
+        message = self.message(self.written(tmp_path, text))
+        assert "name" in message and "twice" in message and "expected" in message
+
+    def test_key_twice_within(self, tmp_path: Path) -> None:
+        text = json.dumps(BASE).replace('"depth": 2', '"depth": 2, "depth": 3', 1)
+        message = self.message(self.written(tmp_path, text))
+        assert "depth" in message and "twice" in message
+
+    def test_number_as_key(self, tmp_path: Path) -> None:
+        text = "7: x\n" + "\n".join(f"{key}: {json.dumps(BASE[key])}" for key in BASE)
+        message = self.message(self.written(tmp_path, text))
+        assert message.startswith("7: ")
+
+    def test_overrides_are_merged_and_text_is_coerced(self, tmp_path: Path) -> None:
+        path = self.written(tmp_path, json.dumps(BASE))
+        overrides = {"training": {"horizons": ["32768", "65536"], "anneal": "0.5"}}
+        study = load_study(path, overrides)
+        assert study.training.horizons == (32768, 65536)
+        assert study.training.anneal == 0.5
+        assert study.training.batch_tokens == 512
+        assert load_study(path) == parse_study(BASE)
+
+    def test_misspelt_override(self, tmp_path: Path) -> None:
+        path = self.written(tmp_path, json.dumps(BASE))
+        with pytest.raises(StudyError, match=r"^training\.aneal: unknown key \(did you mean"):
+            load_study(path, {"training": {"aneal": "0.5"}})
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))], ids=lambda p: p.stem
+)
+def test_shipped_studies_are_valid(path: Path) -> None:
+    study = load_study(path)
+    assert study.name
+    assert all(study.train_spec(size, 0).horizons for size in study.family.sizes)
+
+
+def test_first_error_of_many_is_one_line() -> None:
+    raw = changed("training/horizons", "soon")
+    raw["name"], raw["seed"] = None, "x"
+    assert len(message_of(raw)) < 200
+
+
+def test_long_values_are_cut() -> None:
+    assert len(message_of(changed("family/context", "x" * 10_000))) < 250
+
+
+def test_study_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        parse_study(BASE).seed = 3  # type: ignore[misc]
+
+
+class TestSpecs:
+    study = parse_study(BASE)
+
+    def test_one_job_for_each_size_and_block(self) -> None:
+        jobs = [(spec.size, spec.block) for spec in self.study.train_specs()]
+        assert jobs == [("s1", 0), ("s1", 1), ("s2", 0), ("s2", 1)]
+
+    def test_a_size_may_have_blocks_of_its_own(self) -> None:
+        study = parse_study(changed("family/sizes/s2/blocks", [[7]]))
+        assert study.blocks("s1") == ((0, 1), (2,)) and study.blocks("s2") == ((7,),)
+
+    def test_seeds_are_never_paired_across_sizes(self) -> None:
+        seeds = [r.seed for spec in self.study.train_specs() for r in spec.replicas]
+        assert len(seeds) == len(set(seeds)) == 6
+
+    def test_horizons_do_not_enter_the_identity(self) -> None:
+        other = parse_study(changed("training/horizons", [16384, 32768, 131072]))
+        for one, two in zip(self.study.train_specs(), other.train_specs(), strict=True):
+            assert one.to_json() != two.to_json()
+            assert one.identity() == two.identity()
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("family/sizes/s3", {"width": 24, "depth": 2, "heads": 2}),
+            ("family/sizes/s2/width", 32),
+            ("family/sizes/s2/blocks", [[7]]),
+            ("probe/items", 50),
+            ("law/delta", 0.01),
+            ("description", "other words"),
+            ("training/device", "cpu"),
+        ],
+    )
+    def test_other_parts_leave_a_job_as_it_is(self, path: str, value: Any) -> None:
+        other = parse_study(changed(path, value))
+        assert other.train_spec("s1", 0).to_json() == self.study.train_spec("s1", 0).to_json()
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("seed", 1),
+            ("training/anneal", 0.5),
+            ("training/rate/coefficient", 0.005),
+            ("training/optimizer/decay", 0.0),
+            ("arithmetic/held_out", 0.2),
+            ("arithmetic/drills/0/weight", 3),
+            ("tokenizer/vocabulary", 400),
+        ],
+    )
+    def test_what_training_reads_changes_the_identity(self, path: str, value: Any) -> None:
+        other = parse_study(changed(path, value))
+        assert other.train_spec("s1", 0).identity() != self.study.train_spec("s1", 0).identity()
+
+    def test_json_round_trip(self) -> None:
+        for spec in self.study.train_specs():
+            assert type(spec).from_json(spec.to_json()) == spec
+            assert json.loads(spec.to_json()) == json.loads(spec.to_json().strip())
+
+    def test_rate_rule_and_its_ceiling(self) -> None:
+        counts = {name: count_parameters(self.study.shape(name)) for name in ("s1", "s2")}
+        for name, count in counts.items():
+            law = 0.01 * (count.nonembedding / 2000) ** -0.2
+            rate = self.study.train_spec(name, 0).replicas[0].rate
+            assert rate == pytest.approx(min(law, 0.02), rel=1e-5)
+        capped = parse_study(changed("training/rate/ceiling", 0.005))
+        assert capped.train_spec("s1", 0).replicas[0].rate == 0.005
+
+    def test_warmup_scales_with_the_size_and_has_a_floor(self) -> None:
+        study = parse_study(changed("training/warmup/tokens_per_parameter", 1))
+        nonembedding = count_parameters(study.shape("s2")).nonembedding
+        assert study.warmup_steps("s1") == 5
+        assert study.warmup_steps("s2") == round(nonembedding / 512) > 5
+
+    def test_a_sweep_names_and_scales_its_replicas(self) -> None:
+        study = parse_study(changed("training/rate_factors", [0.5, 1, 2]))
+        spec, plain = study.train_spec("s1", 0), self.study.train_spec("s1", 0)
+        names = [replica.name for replica in spec.replicas]
+        assert names[:3] == ["seed0-rate0.5", "seed0-rate1", "seed0-rate2"]
+        assert {replica.seed for replica in spec.replicas[:3]} == {plain.replicas[0].seed}
+        rates = [replica.rate / plain.replicas[0].rate for replica in spec.replicas[:3]]
+        assert rates == pytest.approx([0.5, 1, 2])
+
+    def test_a_domain_of_share_zero_is_not_trained_on(self) -> None:
+        held_out = {"corpus": "synthetic", "share": 0}
+        study = parse_study(changed("text/domains/other", held_out))
+        assert set(study.mixture().shares) == {"arithmetic", "markov"}
+        assert sum(study.mixture().shares.values()) == pytest.approx(1)
+
+
+def test_schema_describes_every_section() -> None:
+    schema = Study.model_json_schema()
+    assert set(schema["properties"]) == set(Study.model_fields)
+    assert schema["additionalProperties"] is False
+    definitions = schema["$defs"]
+    assert {"Size", "Training", "SyntheticCorpus", "LocalCorpus"} <= set(definitions)
+    assert all(
+        definition.get("additionalProperties") is False
+        for name, definition in definitions.items()
+        if not name.endswith("Corpus")
+    )
