@@ -1,10 +1,12 @@
-"""The plan: its counts are closed forms, its time adds up, and nothing of it is trained."""
+"""The jobs a study becomes, and the plan: counts in closed form, times that add up."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from saltus.model.count import count_parameters
 from saltus.model.shape import num_parameters
 from saltus.plan import PlannedJob, makespan, measured_flops, plan, seconds_per_token
 from saltus.plan import trained_tokens as trained
@@ -16,28 +18,130 @@ VOCABULARY, CONTEXT, BATCH = 320, 32, 512
 ANNEAL = 0.25
 
 
-def study(horizons: list[int], **sizes: dict[str, Any]) -> Study:
+def raw_study(horizons: list[int], **sizes: dict[str, Any]) -> dict[str, Any]:
     """Return a study of the given sizes, with blocks of three seeds and of one."""
-    return parse_study(
-        {
-            "name": "planned",
-            "text": {"domains": {"markov": {"corpus": "synthetic", "share": 0.5}}},
-            "tokenizer": {"vocabulary": VOCABULARY},
-            "arithmetic": {"share": 0.5, "drills": [{"task": "add_2"}]},
-            "family": {"context": CONTEXT, "blocks": [[0, 1, 2], [3]], "sizes": sizes},
-            "training": {
-                "batch_tokens": BATCH,
-                "horizons": horizons,
-                "anneal": ANNEAL,
-                "warmup": {"tokens_per_parameter": 0, "floor_steps": 1},
-                "rate": {"coefficient": 0.01, "reference": 2000, "exponent": -0.2},
-            },
-        }
-    )
+    return {
+        "name": "planned",
+        "text": {"domains": {"markov": {"corpus": "synthetic", "share": 0.5}}},
+        "tokenizer": {"vocabulary": VOCABULARY},
+        "arithmetic": {"share": 0.5, "drills": [{"task": "add_2"}]},
+        "family": {"context": CONTEXT, "blocks": [[0, 1, 2], [3]], "sizes": sizes},
+        "training": {
+            "batch_tokens": BATCH,
+            "horizons": horizons,
+            "anneal": ANNEAL,
+            "warmup": {"tokens_per_parameter": 0, "floor_steps": 1},
+            "rate": {"coefficient": 0.01, "reference": 2000, "exponent": -0.2},
+        },
+    }
+
+
+def study(horizons: list[int], **sizes: dict[str, Any]) -> Study:
+    return parse_study(raw_study(horizons, **sizes))
 
 
 MIDDLE = {"width": WIDTH, "depth": DEPTH, "heads": HEADS}
 HORIZONS = [16384, 65536, 262144]
+SMALL = {"width": 4, "depth": 2, "heads": 1}
+
+
+def changed(path: str, value: Any) -> Study:
+    """Return the study of sizes s1 and s2 with one value replaced."""
+    raw = copy.deepcopy(raw_study(HORIZONS, s1=SMALL, s2=MIDDLE))
+    *parents, last = path.split("/")
+    node: Any = raw
+    for part in parents:
+        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+    node[last] = value
+    return parse_study(raw)
+
+
+class TestSpecs:
+    study = changed("seed", 0)
+
+    def test_one_job_for_each_size_and_block(self) -> None:
+        jobs = [(spec.size, spec.block) for spec in self.study.train_specs()]
+        assert jobs == [("s1", 0), ("s1", 1), ("s2", 0), ("s2", 1)]
+
+    def test_a_size_may_have_blocks_of_its_own(self) -> None:
+        study = changed("family/sizes/s2/blocks", [[7]])
+        assert study.blocks("s1") == ((0, 1, 2), (3,)) and study.blocks("s2") == ((7,),)
+
+    def test_seeds_are_never_paired_across_sizes(self) -> None:
+        seeds = [r.seed for spec in self.study.train_specs() for r in spec.replicas]
+        assert len(seeds) == len(set(seeds)) == 8
+
+    def test_horizons_do_not_enter_the_identity(self) -> None:
+        other = changed("training/horizons", [16384, 32768, 131072])
+        for one, two in zip(self.study.train_specs(), other.train_specs(), strict=True):
+            assert one.to_json() != two.to_json()
+            assert one.identity() == two.identity()
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("family/sizes/s3", {"width": 24, "depth": 2, "heads": 2}),
+            ("family/sizes/s2/width", 32),
+            ("family/sizes/s2/blocks", [[7]]),
+            ("probe/items", 50),
+            ("law/delta", 0.01),
+            ("description", "other words"),
+            ("training/device", "cpu"),
+        ],
+    )
+    def test_other_parts_leave_a_job_as_it_is(self, path: str, value: Any) -> None:
+        other = changed(path, value)
+        assert other.train_spec("s1", 0).to_json() == self.study.train_spec("s1", 0).to_json()
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("seed", 1),
+            ("training/anneal", 0.5),
+            ("training/rate/coefficient", 0.005),
+            ("training/optimizer/decay", 0.0),
+            ("arithmetic/held_out", 0.2),
+            ("arithmetic/drills/0/weight", 3),
+            ("tokenizer/vocabulary", 400),
+        ],
+    )
+    def test_what_training_reads_changes_the_identity(self, path: str, value: Any) -> None:
+        other = changed(path, value)
+        assert other.train_spec("s1", 0).identity() != self.study.train_spec("s1", 0).identity()
+
+    def test_json_round_trip(self) -> None:
+        for spec in self.study.train_specs():
+            assert type(spec).from_json(spec.to_json()) == spec
+            assert " " not in spec.to_json().replace("held-out ", "").replace("saltus ", "")
+
+    def test_rate_rule_and_its_ceiling(self) -> None:
+        for name in ("s1", "s2"):
+            nonembedding = count_parameters(self.study.shape(name)).nonembedding
+            rate = self.study.train_spec(name, 0).replicas[0].rate
+            assert rate == pytest.approx(0.01 * (nonembedding / 2000) ** -0.2, rel=1e-5)
+        capped = changed("training/rate/ceiling", 0.005)
+        assert capped.train_spec("s1", 0).replicas[0].rate == 0.005
+
+    def test_warmup_scales_with_the_size_and_has_a_floor(self) -> None:
+        study = changed("training/warmup/tokens_per_parameter", 1)
+        nonembedding = count_parameters(study.shape("s2")).nonembedding
+        assert study.warmup_steps("s1") == 1
+        assert study.warmup_steps("s2") == round(nonembedding / 512) > 10
+
+    def test_a_sweep_names_and_scales_its_replicas(self) -> None:
+        study = changed("training/rate_factors", [0.5, 1, 2])
+        spec, plain = study.train_spec("s1", 0), self.study.train_spec("s1", 0)
+        names = [replica.name for replica in spec.replicas]
+        assert names[:3] == ["seed0-rate0.5", "seed0-rate1", "seed0-rate2"]
+        assert {replica.seed for replica in spec.replicas[:3]} == {plain.replicas[0].seed}
+        rates = [replica.rate / plain.replicas[0].rate for replica in spec.replicas[:3]]
+        assert rates == pytest.approx([0.5, 1, 2])
+
+    def test_a_domain_of_share_zero_is_not_trained_on(self) -> None:
+        held_out = {"corpus": "synthetic", "share": 0}
+        study = changed("text/domains/other", held_out)
+        assert set(study.mixture().shares) == {"arithmetic", "markov"}
+        assert sum(study.mixture().shares.values()) == pytest.approx(1)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""What is known before anything runs: which file a name means, the platform, the disk."""
+"""What is known before anything runs: the study file as a file, the platform, the disk."""
 
 import platform
+import re
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -13,12 +14,13 @@ from saltus.preflight import bytes_needed, check_machine, study_path
 from saltus.study import Study, load_study
 
 ROOT = Path(__file__).parents[1]
+SMOKE = ROOT / "studies" / "smoke.yaml"
 Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture(scope="module")
 def smoke() -> Study:
-    return load_study(ROOT / "studies" / "smoke.yaml")
+    return load_study(SMOKE)
 
 
 @pytest.fixture
@@ -26,8 +28,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the working directory: a folder with two studies and a default one."""
     (tmp_path / "studies").mkdir()
     for name in ("smoke", "night"):
-        shutil.copy(ROOT / "studies" / "smoke.yaml", tmp_path / "studies" / f"{name}.yaml")
-    shutil.copy(ROOT / "studies" / "smoke.yaml", tmp_path / "config.yaml")
+        shutil.copy(SMOKE, tmp_path / "studies" / f"{name}.yaml")
+    shutil.copy(SMOKE, tmp_path / "config.yaml")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -61,6 +63,72 @@ class TestStudyPath:
         message = str(caught.value)
         assert message.startswith("study: found 'nihgt', expected one of night, smoke")
         assert message.endswith("(did you mean 'night'?)") and "\n" not in message
+
+
+class TestStudyFile:
+    def message(self, path: Path) -> str:
+        with pytest.raises(StudyError) as caught:
+            load_study(path)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def written(self, folder: Path, text: str) -> Path:
+        path = folder / "study.yaml"
+        path.write_text(text)
+        return path
+
+    def test_missing(self, tmp_path: Path) -> None:
+        path = tmp_path / "none.yaml"
+        assert self.message(path) == f"{path}: no such study file"
+
+    def test_folder(self, tmp_path: Path) -> None:
+        assert self.message(tmp_path).startswith(f"{tmp_path}: ")
+
+    @pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "just words\n", "3\n"])
+    def test_no_mapping(self, tmp_path: Path, text: str) -> None:
+        path = self.written(tmp_path, text)
+        message = self.message(path)
+        assert message.startswith(f"{path}: ") and "expected a mapping" in message
+
+    @pytest.mark.parametrize("text", ["name: [1\nseed: }", "name:\n\t- a", "a: b: c"])
+    def test_broken_yaml_names_the_line(self, tmp_path: Path, text: str) -> None:
+        path = self.written(tmp_path, text)
+        message = self.message(path)
+        assert message.startswith(f"{path}") and re.search(r"line [12]\b", message)
+
+    def test_not_text(self, tmp_path: Path) -> None:
+        path = tmp_path / "study.yaml"
+        path.write_bytes(b"\xff\xfe\x00name")
+        assert self.message(path).startswith(f"{path}: ")
+
+    def test_key_twice_at_the_top(self, tmp_path: Path) -> None:
+        text = SMOKE.read_text() + "\nname: again\n"
+        message = self.message(self.written(tmp_path, text))
+        assert "name" in message and "twice" in message and "expected" in message
+
+    def test_key_twice_within(self, tmp_path: Path) -> None:
+        text = SMOKE.read_text().replace("depth: 2", "depth: 2, depth: 3", 1)
+        message = self.message(self.written(tmp_path, text))
+        assert "depth" in message and "twice" in message
+
+    def test_number_as_key(self, tmp_path: Path) -> None:
+        text = "7: x\n" + SMOKE.read_text()
+        message = self.message(self.written(tmp_path, text))
+        assert message.startswith("7: ")
+
+    def test_overrides_are_merged_and_text_is_coerced(self, tmp_path: Path) -> None:
+        path = self.written(tmp_path, SMOKE.read_text())
+        overrides = {"training": {"horizons": ["32768", "65536"], "anneal": "0.5"}}
+        study = load_study(path, overrides)
+        assert study.training.horizons == (32768, 65536)
+        assert study.training.anneal == 0.5
+        assert study.training.batch_tokens == 512
+        assert load_study(path) == load_study(SMOKE)
+
+    def test_misspelt_override(self, tmp_path: Path) -> None:
+        path = self.written(tmp_path, SMOKE.read_text())
+        with pytest.raises(StudyError, match=r"^training\.aneal: unknown key \(did you mean"):
+            load_study(path, {"training": {"aneal": "0.5"}})
 
 
 class TestDisk:

@@ -1,7 +1,6 @@
 """A study file: what is misspelt or impossible ends in one line before anything runs."""
 
 import copy
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from pydantic import BaseModel, ValidationError
 
 from saltus.data.arithmetic import TASKS
 from saltus.errors import StudyError
-from saltus.model.count import count_parameters
 from saltus.study import Study, load_study, parse_study
 
 ROOT = Path(__file__).parents[1]
@@ -334,72 +332,6 @@ class TestLocalCorpus:
         assert parse_study(changed("text/domains/markov/corpus", spelt)).corpus("markov")
 
 
-class TestFile:
-    def message(self, path: Path) -> str:
-        with pytest.raises(StudyError) as caught:
-            load_study(path)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
-
-    def written(self, folder: Path, text: str) -> Path:
-        path = folder / "study.yaml"
-        path.write_text(text)
-        return path
-
-    def test_missing(self, tmp_path: Path) -> None:
-        path = tmp_path / "none.yaml"
-        assert self.message(path) == f"{path}: no such study file"
-
-    def test_folder(self, tmp_path: Path) -> None:
-        assert self.message(tmp_path).startswith(f"{tmp_path}: ")
-
-    @pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "just words\n", "3\n"])
-    def test_no_mapping(self, tmp_path: Path, text: str) -> None:
-        path = self.written(tmp_path, text)
-        message = self.message(path)
-        assert message.startswith(f"{path}: ") and "expected a mapping" in message
-
-    @pytest.mark.parametrize("text", ["name: [1\nseed: }", "name:\n\t- a", "a: b: c"])
-    def test_broken_yaml_names_the_line(self, tmp_path: Path, text: str) -> None:
-        path = self.written(tmp_path, text)
-        message = self.message(path)
-        assert message.startswith(f"{path}") and re.search(r"line [12]\b", message)
-
-    def test_not_text(self, tmp_path: Path) -> None:
-        path = tmp_path / "study.yaml"
-        path.write_bytes(b"\xff\xfe\x00name")
-        assert self.message(path).startswith(f"{path}: ")
-
-    def test_key_twice_at_the_top(self, tmp_path: Path) -> None:
-        text = json.dumps(BASE)[:-1] + ',\n "name": "again"}'
-        message = self.message(self.written(tmp_path, text))
-        assert "name" in message and "twice" in message and "expected" in message
-
-    def test_key_twice_within(self, tmp_path: Path) -> None:
-        text = json.dumps(BASE).replace('"depth": 2', '"depth": 2, "depth": 3', 1)
-        message = self.message(self.written(tmp_path, text))
-        assert "depth" in message and "twice" in message
-
-    def test_number_as_key(self, tmp_path: Path) -> None:
-        text = "7: x\n" + "\n".join(f"{key}: {json.dumps(BASE[key])}" for key in BASE)
-        message = self.message(self.written(tmp_path, text))
-        assert message.startswith("7: ")
-
-    def test_overrides_are_merged_and_text_is_coerced(self, tmp_path: Path) -> None:
-        path = self.written(tmp_path, json.dumps(BASE))
-        overrides = {"training": {"horizons": ["32768", "65536"], "anneal": "0.5"}}
-        study = load_study(path, overrides)
-        assert study.training.horizons == (32768, 65536)
-        assert study.training.anneal == 0.5
-        assert study.training.batch_tokens == 512
-        assert load_study(path) == parse_study(BASE)
-
-    def test_misspelt_override(self, tmp_path: Path) -> None:
-        path = self.written(tmp_path, json.dumps(BASE))
-        with pytest.raises(StudyError, match=r"^training\.aneal: unknown key \(did you mean"):
-            load_study(path, {"training": {"aneal": "0.5"}})
-
-
 @pytest.mark.parametrize(
     "path", [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))], ids=lambda p: p.stem
 )
@@ -422,95 +354,6 @@ def test_long_values_are_cut() -> None:
 def test_study_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         parse_study(BASE).seed = 3  # type: ignore[misc]
-
-
-class TestSpecs:
-    study = parse_study(BASE)
-
-    def test_one_job_for_each_size_and_block(self) -> None:
-        jobs = [(spec.size, spec.block) for spec in self.study.train_specs()]
-        assert jobs == [("s1", 0), ("s1", 1), ("s2", 0), ("s2", 1)]
-
-    def test_a_size_may_have_blocks_of_its_own(self) -> None:
-        study = parse_study(changed("family/sizes/s2/blocks", [[7]]))
-        assert study.blocks("s1") == ((0, 1), (2,)) and study.blocks("s2") == ((7,),)
-
-    def test_seeds_are_never_paired_across_sizes(self) -> None:
-        seeds = [r.seed for spec in self.study.train_specs() for r in spec.replicas]
-        assert len(seeds) == len(set(seeds)) == 6
-
-    def test_horizons_do_not_enter_the_identity(self) -> None:
-        other = parse_study(changed("training/horizons", [16384, 32768, 131072]))
-        for one, two in zip(self.study.train_specs(), other.train_specs(), strict=True):
-            assert one.to_json() != two.to_json()
-            assert one.identity() == two.identity()
-
-    @pytest.mark.parametrize(
-        ("path", "value"),
-        [
-            ("family/sizes/s3", {"width": 24, "depth": 2, "heads": 2}),
-            ("family/sizes/s2/width", 32),
-            ("family/sizes/s2/blocks", [[7]]),
-            ("probe/items", 50),
-            ("law/delta", 0.01),
-            ("description", "other words"),
-            ("training/device", "cpu"),
-        ],
-    )
-    def test_other_parts_leave_a_job_as_it_is(self, path: str, value: Any) -> None:
-        other = parse_study(changed(path, value))
-        assert other.train_spec("s1", 0).to_json() == self.study.train_spec("s1", 0).to_json()
-
-    @pytest.mark.parametrize(
-        ("path", "value"),
-        [
-            ("seed", 1),
-            ("training/anneal", 0.5),
-            ("training/rate/coefficient", 0.005),
-            ("training/optimizer/decay", 0.0),
-            ("arithmetic/held_out", 0.2),
-            ("arithmetic/drills/0/weight", 3),
-            ("tokenizer/vocabulary", 400),
-        ],
-    )
-    def test_what_training_reads_changes_the_identity(self, path: str, value: Any) -> None:
-        other = parse_study(changed(path, value))
-        assert other.train_spec("s1", 0).identity() != self.study.train_spec("s1", 0).identity()
-
-    def test_json_round_trip(self) -> None:
-        for spec in self.study.train_specs():
-            assert type(spec).from_json(spec.to_json()) == spec
-            assert json.loads(spec.to_json()) == json.loads(spec.to_json().strip())
-
-    def test_rate_rule_and_its_ceiling(self) -> None:
-        counts = {name: count_parameters(self.study.shape(name)) for name in ("s1", "s2")}
-        for name, count in counts.items():
-            law = 0.01 * (count.nonembedding / 2000) ** -0.2
-            rate = self.study.train_spec(name, 0).replicas[0].rate
-            assert rate == pytest.approx(min(law, 0.02), rel=1e-5)
-        capped = parse_study(changed("training/rate/ceiling", 0.005))
-        assert capped.train_spec("s1", 0).replicas[0].rate == 0.005
-
-    def test_warmup_scales_with_the_size_and_has_a_floor(self) -> None:
-        study = parse_study(changed("training/warmup/tokens_per_parameter", 1))
-        nonembedding = count_parameters(study.shape("s2")).nonembedding
-        assert study.warmup_steps("s1") == 5
-        assert study.warmup_steps("s2") == round(nonembedding / 512) > 5
-
-    def test_a_sweep_names_and_scales_its_replicas(self) -> None:
-        study = parse_study(changed("training/rate_factors", [0.5, 1, 2]))
-        spec, plain = study.train_spec("s1", 0), self.study.train_spec("s1", 0)
-        names = [replica.name for replica in spec.replicas]
-        assert names[:3] == ["seed0-rate0.5", "seed0-rate1", "seed0-rate2"]
-        assert {replica.seed for replica in spec.replicas[:3]} == {plain.replicas[0].seed}
-        rates = [replica.rate / plain.replicas[0].rate for replica in spec.replicas[:3]]
-        assert rates == pytest.approx([0.5, 1, 2])
-
-    def test_a_domain_of_share_zero_is_not_trained_on(self) -> None:
-        held_out = {"corpus": "synthetic", "share": 0}
-        study = parse_study(changed("text/domains/other", held_out))
-        assert set(study.mixture().shares) == {"arithmetic", "markov"}
-        assert sum(study.mixture().shares.values()) == pytest.approx(1)
 
 
 def test_schema_describes_every_section() -> None:

@@ -248,15 +248,21 @@ def test_curves_do_not_depend_on_the_order_of_horizons(
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
-def test_an_earlier_stop_within_a_longer_trunk_serves_a_shorter_one(
-    train: Train, whole: Path, make_spec: MakeSpec, steps: list[int]
+@pytest.mark.parametrize(("stop", "resumed"), [(4, [*range(4, 8)]), (10, [*range(8)])])
+def test_a_stop_within_a_longer_trunk_serves_a_shorter_one_only_if_it_came_before(
+    stop: int,
+    resumed: list[int],
+    train: Train,
+    whole: Path,
+    make_spec: MakeSpec,
+    steps: list[int],
 ) -> None:
-    # Stopped at step 4 of a trunk to 15; then a horizon is added that leaves it at 6.
-    for _ in range(4):
+    # Stopped in a trunk to step 15; then a horizon is added that leaves it at 6.
+    for _ in range(stop):
         with pytest.raises(OutOfTime):
             train(make_spec((20,)), "grown", time_limit=-1.0)
     assert_same_outputs(whole, train(make_spec((8, 20)), "grown"))
-    assert steps == [*range(8), *range(6, 20)]
+    assert steps == [*range(stop), *resumed, *range(max(stop, 6), 20)]
 
 
 def test_another_study_with_the_same_job_trains_nothing(

@@ -20,10 +20,10 @@ def run(options: argparse.Namespace) -> None:
     Raises `SaltusError` if the checkpoint is none of saltus, or the tokenizer is not its own.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from saltus.data.tokenizer import TextTokenizer
-    from saltus.files import replacing, write_json
+    from saltus.files import write_bytes, write_json
     from saltus.model.export import qwen3_config, qwen3_tensors
     from saltus.train.checkpoint import load_checkpoint
 
@@ -53,8 +53,8 @@ def run(options: argparse.Namespace) -> None:
     separator = tokenizer.separator if tokenizer is not None else None
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(options.out / "config.json", qwen3_config(shape, separator))
-    with replacing(options.out / "model.safetensors") as temporary:
-        save_file(qwen3_tensors(row, shape), temporary, metadata={"format": "pt"})
+    content = save(qwen3_tensors(row, shape), metadata={"format": "pt"})
+    write_bytes(options.out / "model.safetensors", content)
     if tokenizer is not None:
         tokenizer.save(options.out / "tokenizer.json")
         # Naming the separator as a special token here would make loaders search raw text for it.
