@@ -42,7 +42,7 @@ CODE = """
 import sys
 from saltus.code import code_hash
 print(*map(code_hash, sys.argv[1:]))
-sys.exit(" ".join(name for name in ("torch", "scipy", "matplotlib") if name in sys.modules))
+sys.exit(" ".join(name for name in ("torch", "scipy", "matplotlib") if name in sys.modules) or None)
 """
 
 

@@ -24,6 +24,8 @@ SHARE = 0.1
 SALT = "saltus held-out 0"
 ENUMERATED = [task for task in TASKS if not task.endswith("_4")]
 HELD_OUT = [task for task in ENUMERATED if not task.endswith("_1")]
+# Three-digit differences share their pairs with the sums, and a test says so: one is slow enough.
+WITHOUT_TWIN = [task for task in HELD_OUT if task != "sub_3"]
 
 
 def expressions(problems: Problems) -> list[str]:
@@ -139,7 +141,7 @@ def test_addition_and_subtraction_hold_out_the_same_unordered_pairs(digits: int)
     assert len(pairs) == pytest.approx(SHARE * total, abs=1)
 
 
-@pytest.mark.parametrize("task", ENUMERATED)
+@pytest.mark.parametrize("task", [*WITHOUT_TWIN, "add_1", "sub_1"])
 def test_held_out_and_training_divide_the_space(task: str) -> None:
     space = enumerate_space(task, SHARE, SALT)
     parts = [codes(space.split(held_out=part)) for part in (True, False)]
@@ -169,7 +171,7 @@ def test_the_salt_alone_decides_what_is_held_out(task: str) -> None:
     assert (first & other).mean() < 3 * SHARE**2
 
 
-@pytest.mark.parametrize("task", HELD_OUT)
+@pytest.mark.parametrize("task", WITHOUT_TWIN)
 @pytest.mark.parametrize("held_out", [True, False])
 def test_draws_stay_on_their_side(task: str, held_out: bool) -> None:
     own = codes(enumerate_space(task, SHARE, SALT).split(held_out=held_out))

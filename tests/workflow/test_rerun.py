@@ -91,12 +91,11 @@ def test_a_horizon_less_trains_nothing_anew(workspace: Workspace) -> None:
 def test_killed_in_the_middle_it_goes_on_to_the_same_results(
     workspace: Workspace, finished: Workspace
 ) -> None:
-    """SIGKILL to Snakemake and its jobs once a trunk snapshot is there; then the same command."""
+    """SIGKILL to Snakemake and its job once a trunk snapshot is there; then the same command."""
     states = workspace.folder / "results" / ".state"
     shutil.rmtree(states)
-    shutil.rmtree(workspace.results / "train")
-    targets = [f"results/smoke/train/{size}/block0" for size in ("s3", "s4")]
-    command = ["snakemake", *targets, "--cores", "2", *SMOKE]
+    shutil.rmtree(workspace.results / "train" / "s4")
+    command = ["snakemake", "results/smoke/train/s4/block0", "--cores", "1", *SMOKE]
     process = subprocess.Popen(
         command,
         cwd=workspace.folder,
@@ -113,17 +112,14 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_results(
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert not any((workspace.folder / target / "status.json").exists() for target in targets)
+    assert not workspace.checkpoints("s4")
     before = {path: path.stat().st_mtime_ns for path in found}
 
     output = workspace.snakemake(*command[1:])
-    assert jobs_of(output) == {"train_s3": 1, "train_s4": 1}
+    assert jobs_of(output) == {"train_s4": 1}
     assert {path: path.stat().st_mtime_ns for path in found} == before, "it began anew"
-    for size in ("s3", "s4"):
-        assert workspace.checkpoints(size) == finished.checkpoints(size)
-        assert {path.name for path in workspace.states()[size].iterdir()} == {
-            path.name for path in finished.states()[size].iterdir()
-        }
+    assert workspace.checkpoints("s4") == finished.checkpoints("s4")
+    assert set(modified(workspace.states()["s4"])) == set(modified(finished.states()["s4"]))
 
 
 def test_default_study_is_eight_jobs_and_no_rule_touches_the_reference(fresh: Workspace) -> None:
