@@ -7,7 +7,6 @@ Comments, docstrings and layout do not count.
 import ast
 import hashlib
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE = "saltus"
@@ -37,11 +36,11 @@ def code_hash(root: str) -> str:
 
 @lru_cache
 def _path(module: str) -> Path | None:
-    try:
-        found = find_spec(module)
-    except ModuleNotFoundError:
-        return None
-    return Path(found.origin) if found is not None and found.origin else None
+    base = Path(__file__).parent.parent.joinpath(*module.split("."))
+    for path in (base / "__init__.py", base.with_name(base.name + ".py")):
+        if path.is_file():
+            return path
+    return None
 
 
 def _tree(module: str) -> ast.Module:

@@ -38,7 +38,9 @@ rule tokenizer:
     params:
         root=lambda wildcards: ROOT,
         spec=JOBS.tokenizer(),
-        code=code_hash("saltus.data.tokenizer"),
+        code=code_hash("saltus.data.tokenizer")
+        + code_hash("saltus.data.shards")
+        + code_hash("saltus.data.corpus"),
         folders=expand(f"{ROOT}/corpus/{{domain}}", domain=JOBS.training_domains),
     shell:
         "saltus stage tokenizer --spec {params.spec:q} --input {params.folders}"
@@ -69,7 +71,9 @@ rule shards:
     params:
         root=lambda wildcards: ROOT,
         spec=JOBS.shards(),
-        code=code_hash("saltus.data.shards"),
+        code=code_hash("saltus.data.shards")
+        + code_hash("saltus.data.corpus")
+        + code_hash("saltus.data.writing"),
         folders=expand(f"{ROOT}/corpus/{{domain}}", domain=JOBS.domains),
     shell:
         "saltus stage shards --spec {params.spec:q} --input {params.folders} {params.root}/tokenizer"

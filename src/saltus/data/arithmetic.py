@@ -239,7 +239,7 @@ class Sampler:
             stratum = generator.integers(len(self.sizes), size=count)
             within = (generator.random(count) * self.sizes[stratum]).astype(np.int64)
             return self.pool.take(self.starts[stratum] + within)
-        parts: list[Problems] = []
+        parts: list[Problems] = [self._candidates(generator, 0)]
         missing = count
         while missing > 0:
             part = self._accepted(generator, max(1024, 4 * missing))

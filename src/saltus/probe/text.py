@@ -89,7 +89,7 @@ def score_text(
         here = positions[(positions >= low) & (positions < low + targets.shape[1])] - low
         kept.append(scores[:, torch.from_numpy(here).to(device)].clone())
     flat_targets = windows[:, 1:].ravel()
-    documents = np.searchsorted(shard.offsets, positions + 1, side="right") - 1
+    documents = np.searchsorted(shard.offsets, positions + 1, side="left") - 1
     return TextScores(
         (total / count).cpu().numpy(),
         count,
@@ -115,7 +115,7 @@ def prediction_table(
     targets = scores.sampled_targets
     parts = []
     for row, run in enumerate(runs):
-        for temperature in (1.0, float(temperatures[row])):
+        for tempered, temperature in ((False, 1.0), (True, float(temperatures[row]))):
             probability = (scores.sampled_logits[row] / temperature).softmax(-1)  # (n, V)
             confidence, predicted = probability.max(-1)
             right = probability.gather(-1, targets[:, None])[:, 0]
@@ -127,7 +127,7 @@ def prediction_table(
                         "domain": domain,
                         "document": scores.sampled_documents,
                         "temperature": temperature,
-                        "tempered": temperature != 1.0,
+                        "tempered": tempered,
                         "confidence": confidence.cpu().numpy(),
                         "correct": (predicted == targets).cpu().numpy(),
                         "nll": -right.clamp_min(1e-38).log().cpu().numpy(),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from saltus.files import replacing
+from saltus.files import write_bytes
 from saltus.model.shape import Shape, layout
 
 
@@ -22,8 +22,8 @@ def save_checkpoint(path: Path, row: Tensor, shape: Shape) -> None:
         entry.name: piece.reshape(entry.shape).clone()
         for entry, piece in zip(entries, pieces, strict=True)
     }
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"shape": json.dumps(asdict(shape))})
+    # Not `save_file`: of a full disk it makes an error without a number.
+    write_bytes(path, save(tensors, metadata={"shape": json.dumps(asdict(shape))}))
 
 
 def load_checkpoint(path: Path) -> tuple[Tensor, Shape]:

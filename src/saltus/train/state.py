@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from saltus.errors import SaltusError
-from saltus.files import replacing, write_text
+from saltus.files import write_bytes, write_text
 from saltus.train.optimizer import AdamState
 from saltus.train.spec import TrainSpec
 
@@ -49,12 +49,11 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
         "alive": adam.alive,
         "curve": snapshot.curve,
     }
-    with replacing(path) as temporary:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            temporary,
-            metadata={"step": str(snapshot.step), "seconds": repr(snapshot.seconds)},
-        )
+    content = save(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+        metadata={"step": str(snapshot.step), "seconds": repr(snapshot.seconds)},
+    )
+    write_bytes(path, content)
 
 
 def load_snapshot(path: Path, device: torch.device) -> Snapshot:

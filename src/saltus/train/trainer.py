@@ -24,6 +24,18 @@ SNAPSHOT_SECONDS = 60.0
 LINE_SECONDS = 10.0
 
 
+def is_curve_point(step: int, branch: Branch) -> bool:
+    """Tell whether the curve has a point after `step` steps.
+
+    On the trunk, which knows no end, `CURVE_POINTS` to `2 · CURVE_POINTS` points stand in every
+    doubling of steps; on an anneal they are evenly spaced and its end is one.
+    """
+    if branch.horizon is None:
+        return step % (1 << max(0, (step // CURVE_POINTS).bit_length() - 1)) == 0
+    every = max(1, (branch.end - branch.start) // CURVE_POINTS)
+    return (step - branch.start) % every == 0 or step == branch.end
+
+
 class OutOfTime(Exception):  # noqa: N818 - a signal, no error
     """The time limit came; the branch's snapshot is saved and a later call goes on from it."""
 
@@ -63,7 +75,6 @@ class Trainer:
         spec, adam = self.spec, snapshot.adam
         decayed = decay_mask(spec.shape).to(self.device)
         peak_rates = torch.tensor([r.rate for r in spec.replicas], device=self.device)
-        every = max(1, (branch.end - branch.start) // CURVE_POINTS)
         points: list[Tensor] = []
         started = saved = told = time.monotonic()
         first_step = snapshot.step
@@ -80,7 +91,7 @@ class Trainer:
             (gradient,) = torch.autograd.grad(losses.sum(), parameters)
             rates = peak_rates * rate_factor(step, branch, spec.warmup_steps)
             adamw_step(adam, gradient, losses.detach(), rates, step, decayed, spec.optimizer)
-            if (step + 1) % every == 0 or step + 1 == branch.end:
+            if is_curve_point(step + 1, branch):
                 points.append(self._curve_point(step, row_losses.detach(), adam.alive))
 
             now = time.monotonic()
