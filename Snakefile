@@ -5,6 +5,7 @@
 #   snakemake --cores 2 --config study=smoke     studies/smoke.yaml, or any path to a study file
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from saltus.code import code_hash

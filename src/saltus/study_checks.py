@@ -50,7 +50,7 @@ def _check_local(key: str, corpus: Corpus) -> None:
     """Raise if a file or folder of the user's own is missing or empty."""
     if not isinstance(corpus, LocalCorpus):
         return
-    path = Path(corpus.path)
+    path = Path(corpus.path).expanduser()
     if not path.exists():
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         raise StudyError(

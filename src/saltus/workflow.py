@@ -53,8 +53,10 @@ class Jobs:
         corpus = self.study.corpus(domain)
         if not isinstance(corpus, LocalCorpus):
             return []
-        path = Path(corpus.path)
-        return sorted(map(str, path.iterdir())) if path.is_dir() else [corpus.path]
+        path = Path(corpus.path).expanduser()
+        if not path.is_dir():
+            return [str(path)]
+        return sorted(str(each) for each in path.rglob("*") if each.is_file())
 
     def tokenizer(self) -> str:
         """Return what the tokenizer is trained with."""

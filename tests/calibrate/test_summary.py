@@ -53,6 +53,7 @@ def tables(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
                         "exact": rng.random(count) < confidence**2,
                         "confidence": confidence,
                         "confidence_tempered": confidence**1.5,
+                        "temperature": 1.3,
                         "in_distribution": np.arange(count) != 0,
                     }
                 )

@@ -140,7 +140,7 @@ def _curves(rng: Any, runs: pd.DataFrame, horizons: Sequence[int]) -> pd.DataFra
                 "size": size, "block": 0, "replica": seed, "seed": seed, "branch": branch,
                 "horizon": horizon, "step": (tokens // 1024).astype(int), "tokens": tokens,
                 "loss": text * 0.8, "loss_text": text,
-                "loss_arithmetic": np.maximum(0.6 * text - 1.2, 0.01),
+                "loss_arithmetic_rows": np.maximum(0.6 * text - 1.2, 0.01),
                 "learning_rate": 0.006 * ramp,
             }))  # fmt: skip
     frame = pd.concat([part.astype({"horizon": "float64"}) for part in parts], ignore_index=True)

@@ -8,6 +8,11 @@ rule probe:
             f"{ROOT}/shards/manifest.json",
             f"{ROOT}/shards/alphabet.json",
             f"{ROOT}/shards/token_bytes.json",
+            *expand(
+                f"{ROOT}/shards/{{domain}}-{{split}}.bin",
+                domain=JOBS.domains,
+                split=["validation", "test"],
+            ),
         ],
     output:
         f"{ROOT}/probe/{{size}}/block{{block}}/items.parquet",

@@ -2,6 +2,7 @@
 # rule's priority is a number. The job's state lives in results/.state, outside the declared output.
 
 TRAIN_CODE = code_hash("saltus.train.job")
+TORCH = version("torch")  # part of the state's key: another torch is another study
 
 for size in STUDY.family.sizes:
 
@@ -27,6 +28,7 @@ for size in STUDY.family.sizes:
             device=STUDY.training.device,
             spec=lambda wildcards, size=size: JOBS.train(size, int(wildcards.block)),
             code=TRAIN_CODE,
+            torch=TORCH,
         shell:
             "saltus stage train --spec {params.spec:q} --code {params.code}"
             " --shards {params.root}/shards --states {params.states} --device {params.device}"

@@ -179,12 +179,10 @@ def _groups(
     text = tokens[tokens["run"].isin(runs["run"])]
     if domains is not None:
         text = text[text["domain"].isin(list(domains))]
-    fitted: dict[str, float] = {}
-    for (run, kind), rows in text.groupby(["run", "temperature"], sort=True):
-        temperature = float(rows["temperature"].iloc[0])
-        tempered = kind != 1.0
-        if tempered:
-            fitted[str(run)] = temperature
+    if "tempered" not in text.columns:
+        text = text.assign(tempered=text["temperature"] != 1.0)
+    for (run, kind), rows in text.groupby(["run", "tempered"], sort=True):
+        temperature, tempered = float(rows["temperature"].iloc[0]), bool(kind)
         document = rows["domain"].astype(str) + "/" + rows["document"].astype(str)
         yield Group(
             run=str(run),
@@ -199,7 +197,8 @@ def _groups(
         )
     answers = items[items["run"].isin(runs["run"]) & items["in_distribution"].astype(bool)]
     for run, rows in answers.groupby("run", sort=True):
-        temperature = fitted.get(str(run), float("nan"))
+        known = "temperature" in rows.columns
+        temperature = float(rows["temperature"].iloc[0]) if known else float("nan")
         yield from _answer_groups(str(run), "answer", rows, temperature)
         if by_task:
             for (task, arm), cell in rows.groupby(["task", "arm"], sort=True):

@@ -17,14 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Build what is missing; the shards are written last."""
+    """Build everything, from cached archives where there are any; the shards come last."""
     study = study_of(options)
     check_machine(study, RESULTS)
     jobs, root = Jobs(study), results_of(study)
     folders = {domain: root / "corpus" / domain for domain in jobs.domains}
     for domain, folder in folders.items():
-        if not (folder / "manifest.json").exists():
-            _call(stages.corpus, jobs.corpus(domain), folder, cache=RESULTS / ".cache")
+        _call(stages.corpus, jobs.corpus(domain), folder, cache=RESULTS / ".cache")
     training = [folders[domain] for domain in jobs.training_domains]
     tokenizer = root / "tokenizer"
     _call(stages.tokenizer, jobs.tokenizer(), tokenizer, input=training)

@@ -1,10 +1,14 @@
 """`saltus probe [STUDY]`: probe everything that was trained, without Snakemake."""
 
 import argparse
+from pathlib import Path
 
 from saltus.cli.options import add_study, results_of, study_of
 from saltus.device import resolve_device
+from saltus.files import read_table
 from saltus.probe.job import run_probe
+from saltus.train.job import run_name
+from saltus.train.spec import TrainSpec
 from saltus.workflow import Jobs
 
 
@@ -22,7 +26,18 @@ def run(options: argparse.Namespace) -> None:
     for spec in study.train_specs():
         part = f"{spec.size}/block{spec.block}"
         trained, out = root / "train" / part, root / "probe" / part
-        finished = (trained / "status.json").exists()
-        if finished and not (out / "items.parquet").exists():
+        if (trained / "status.json").exists() and not _is_probed(spec, out):
             run_probe(spec, asked, root / "shards", trained, out, device)
             print(out)
+
+
+def _is_probed(spec: TrainSpec, out: Path) -> bool:
+    """Tell whether the tables under `out` hold every run of `spec`; items are written last."""
+    if not (out / "items.parquet").exists():
+        return False
+    probed = set(read_table(out / "losses.parquet")["run"])
+    return all(
+        run_name(spec, replica, horizon) in probed
+        for replica in spec.replicas
+        for horizon in spec.horizons
+    )

@@ -50,7 +50,6 @@ def shards(options: argparse.Namespace) -> None:
     from saltus.data.corpus import read_texts
     from saltus.data.shards import build_shards
     from saltus.data.tokenizer import TextTokenizer
-    from saltus.data.writing import RELATIONS, SYMBOLS
 
     *folders, tokenizer_folder = options.input
     text_tokenizer = TextTokenizer.load(tokenizer_folder / "tokenizer.json")
@@ -62,20 +61,6 @@ def shards(options: argparse.Namespace) -> None:
         _shares(options.spec["split"]),
         held_out_only=options.spec["held_out_only"],
     )
-    relations = {arm: sign if sign.startswith("<|") else None for arm, sign in RELATIONS.items()}
-    alphabet = {
-        "symbols": [text_tokenizer.encode(symbol)[0] for symbol in SYMBOLS],
-        "relations": {
-            arm: text_tokenizer.encode(RELATIONS[arm])[0]
-            if special is None
-            else text_tokenizer.special(special)
-            for arm, special in relations.items()
-            if special is None or special in text_tokenizer.specials
-        },
-        "separator": text_tokenizer.separator,
-    }
-    write_json(options.out / "alphabet.json", alphabet)
-    write_json(options.out / "token_bytes.json", text_tokenizer.token_bytes.tolist())
 
 
 def train(options: argparse.Namespace) -> None:
@@ -129,13 +114,11 @@ def tables(options: argparse.Namespace) -> None:
         write_table(options.out / f"{name}.parquet", with_runs(table, runs))
     study = options.out.parent
     write_json(study / "study.json", options.spec["study"])
-    write_json(study / "machine.json", _machine(statuses, runs))
+    write_json(study / "machine.json", _machine(statuses))
 
 
-def _machine(statuses: Sequence[dict[str, Any]], runs: "pd.DataFrame") -> dict[str, Any]:
+def _machine(statuses: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return what the study ran on, from the jobs' own records."""
-    largest = runs.groupby(["size", "block", "replica"])["horizon"].transform("max")
-    seconds = runs.loc[runs["horizon"] == largest, "seconds"].sum()
     return {
         "machine": platform.platform(terse=True),
         "processor": _processor(),
@@ -144,7 +127,7 @@ def _machine(statuses: Sequence[dict[str, Any]], runs: "pd.DataFrame") -> dict[s
         "python": platform.python_version(),
         "torch": ", ".join(sorted({status["torch"] for status in statuses})),
         "training_jobs": len(statuses),
-        "training_core_seconds": round(float(seconds), 1),
+        "training_core_seconds": round(sum(status["seconds"] for status in statuses), 1),
         "peak_memory_bytes": max(status["peak_memory_bytes"] for status in statuses),
     }
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saltus.data.tokenizer import TextTokenizer
+from saltus.data.writing import RELATIONS, SYMBOLS
 from saltus.errors import CorpusError, StudyError, nearest
 from saltus.files import read_json, replacing, sha256_of, write_json
 
@@ -149,6 +150,9 @@ def build_shards(
 ) -> dict[str, Any]:
     """Split, encode and write the documents of every domain; return the manifest written last.
 
+    Beside it: `alphabet.json`, what arithmetic is written with, and `token_bytes.json`, the bytes
+    that every id stands for. So training and probing need no tokenizer.
+
     `domains` maps a domain's name to its documents (as `corpus.read_texts` returns them); a
     document's id is its position. Of the domains in `held_out_only` the training split is left
     empty: nobody reads it. Raises `StudyError` for a domain's name that is no file name, and
@@ -184,8 +188,28 @@ def build_shards(
             split: _write_split(Path(directory) / f"{domain}-{split}", parts[split], tokenizer)
             for split in SPLITS
         }
+    write_json(Path(directory) / "alphabet.json", alphabet_of(tokenizer))
+    write_json(Path(directory) / "token_bytes.json", tokenizer.token_bytes.tolist())
     write_json(Path(directory) / MANIFEST_NAME, manifest)
     return manifest
+
+
+def alphabet_of(tokenizer: TextTokenizer) -> dict[str, Any]:
+    """Return the ids of the symbols of arithmetic, of the arms' relation signs, and the separator.
+
+    An arm whose sign is a special token that the tokenizer lacks is left out: no drill uses it.
+    """
+    relations = {}
+    for arm, sign in RELATIONS.items():
+        if not sign.startswith("<|"):
+            relations[arm] = tokenizer.encode(sign)[0]
+        elif sign in tokenizer.specials:
+            relations[arm] = tokenizer.special(sign)
+    return {
+        "symbols": [tokenizer.encode(symbol)[0] for symbol in SYMBOLS],
+        "relations": relations,
+        "separator": tokenizer.separator,
+    }
 
 
 def load_shard(directory: Path, domain: str, split: Split, verify: bool = False) -> Shard:

@@ -11,7 +11,7 @@ from saltus.figure.tables import Tables
 
 KINDS = {
     "loss_text": "text",
-    "loss_arithmetic": "arithmetic, answer tokens",
+    "loss_arithmetic_rows": "arithmetic, prompts included",
     "loss": "all tokens",
 }
 NUM_BINS = {"trunk": 70, "anneal": 12}

@@ -38,7 +38,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Tables:
-    """The derived tables of a study; units are in the column names or in `docs/reference`.
+    """The derived tables of a study; units are in the column names or in `docs/tables.md`.
 
     `rates` and `rates_rows` are there only after a learning-rate sweep.
     """

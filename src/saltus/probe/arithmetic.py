@@ -165,6 +165,7 @@ def item_table(
                         "target_tokens": [len(loss) for loss in losses],
                         "confidence": decoded.log_probability[row].exp().cpu().numpy(),
                         "confidence_tempered": decoded.tempered[row].exp().cpu().numpy(),
+                        "temperature": float(temperatures[row]),
                         "in_distribution": True,
                         "shift": pd.array([None] * len(chosen), dtype="string"),
                         "guess_rate": guess,
@@ -173,6 +174,21 @@ def item_table(
                 )
             )
     return pd.concat(parts, ignore_index=True)
+
+
+def no_items() -> pd.DataFrame:
+    """Return an `items` table without rows: what a study without held-out problems has."""
+    columns = {
+        **dict.fromkeys(("run", "task", "arm", "prompt", "target", "prediction"), "str"),
+        **dict.fromkeys(("item", "digits_correct", "digits", "edit_distance"), "int64"),
+        **dict.fromkeys(("target_tokens", "carries"), "int64"),
+        **dict.fromkeys(("exact", "in_distribution"), "bool"),
+        **dict.fromkeys(("target_nll", "confidence", "confidence_tempered"), "float64"),
+        **dict.fromkeys(("temperature", "guess_rate"), "float64"),
+        "token_nll": "object",
+        "shift": "string",
+    }
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
 
 
 def _without_terminator(target: np.ndarray) -> np.ndarray:

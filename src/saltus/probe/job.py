@@ -10,7 +10,7 @@ from saltus.data.shards import load_shard
 from saltus.device import use_one_thread
 from saltus.files import read_json, write_table
 from saltus.model.transformer import unflatten
-from saltus.probe.arithmetic import answer_temperature, item_table, make_exams
+from saltus.probe.arithmetic import answer_temperature, item_table, make_exams, no_items
 from saltus.probe.spec import ProbeSpec
 from saltus.probe.text import TextScores, prediction_table, score_text, temperature_of
 from saltus.train.checkpoint import load_stacked
@@ -85,5 +85,5 @@ def run_probe(
         items = [item_table(parameters, exam, shape, alphabet, runs, answers) for exam, _ in exams]
     write_table(
         out / "items.parquet",
-        pd.concat(items, ignore_index=True) if items else pd.DataFrame({"run": []}),
+        pd.concat(items, ignore_index=True) if items else no_items(),
     )

@@ -163,9 +163,6 @@ def provenance(tables: Tables) -> Grid:
             values = sorted({str(value) for value in tables.runs[column].dropna().unique()})
             shown = ", ".join(values[:4]) + (f" and {len(values) - 4} more" if values[4:] else "")
             rows.append((f"runs: {column.replace('_', ' ')}", shown))
-    if "seconds" in tables.runs.columns:
-        total = float(tables.runs["seconds"].sum())
-        rows.append(("runs: seconds, summed", f"{total:,.0f}"))
     return Grid(
         "Machine, time, versions", "machine.json; runs.parquet: config_hash, code, precision",
         ("what", "value"), tuple(rows),

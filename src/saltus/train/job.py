@@ -123,9 +123,21 @@ class Job:
             "torch": torch.__version__,
             "device": device_name(self.trainer.device),
             "peak_memory_bytes": peak_memory_bytes(self.trainer.device),
+            "seconds": self._seconds(horizons),
             "runs": runs,
         }
         write_json(out / "status.json", status)
+
+    def _seconds(self, horizons: dict[int, Snapshot]) -> float:
+        """Return the time of the whole job: the trunk once, and every anneal."""
+        starts = {
+            horizon: load_snapshot(
+                trunk_file(self.state, self.spec.anneal_start(horizon)), self.trainer.device
+            ).seconds
+            for horizon in horizons
+        }
+        anneals = sum(horizons[horizon].seconds - starts[horizon] for horizon in horizons)
+        return anneals + max(starts.values())
 
     def _status_row(self, horizon: int, snapshot: Snapshot, row: int) -> dict[str, Any]:
         spec, batches = self.spec, self.trainer.batches
