@@ -10,15 +10,18 @@ from pathlib import Path
 
 from saltus.code import code_hash
 from saltus.errors import SaltusError
-from saltus.preflight import check_machine, study_path
+from saltus.preflight import check_machine, check_options, hold_folder, study_path
 from saltus.study import load_study
 from saltus.workflow import Jobs
 
 try:
+    check_options(config)
     OVERRIDES = {key: value for key, value in config.items() if key != "study"}
     STUDY_FILE = study_path(config.get("study"), Path(workflow.basedir))
     STUDY = load_study(STUDY_FILE, OVERRIDES)
     check_machine(STUDY, Path("results"))
+    if not (workflow.output_settings.dryrun or workflow.remote_exec):
+        LOCK = hold_folder(Path(".snakemake/saltus.lock"))
 except SaltusError as error:
     print(f"saltus: {error}", file=sys.stderr)
     sys.exit(2)

@@ -1,10 +1,14 @@
 """What can be known before anything runs: where the study file is, the platform, the disk."""
 
+import fcntl
+import os
 import platform
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
-from saltus.errors import SpaceError, StudyError, nearest
+from saltus.errors import SaltusError, SpaceError, StudyError, nearest
 from saltus.model.count import count_parameters
 from saltus.study import Study
 
@@ -31,6 +35,39 @@ def study_path(wanted: str | None, folder: Path) -> Path:
             f"{nearest(str(wanted), names)}"
         )
     return names[wanted]
+
+
+def check_options(names: Iterable[str]) -> None:
+    """Raise `StudyError` for a name given to `--config` that no study has."""
+    known = ["study", *Study.model_fields]
+    for name in names:
+        if name not in known:
+            raise StudyError(
+                f"{name}: unknown key{nearest(name, known)}; expected study=NAME or one of "
+                f"{', '.join(sorted(Study.model_fields))}"
+            )
+
+
+def hold_folder(path: Path) -> IO[str]:
+    """Return the open lock file `path`, locked for as long as the process lives.
+
+    Snakemake's own lock outlives a killed process, and then refuses the next. Raises `SaltusError`
+    if another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream = path.open("a+")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        stream.seek(0)
+        raise SaltusError(
+            f"snakemake runs in this folder already (process {stream.read().strip()}); wait for it "
+            "or end it"
+        ) from error
+    stream.truncate(0)
+    stream.write(str(os.getpid()))
+    stream.flush()
+    return stream
 
 
 def check_machine(study: Study, results: Path) -> None:

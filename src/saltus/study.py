@@ -26,7 +26,10 @@ from saltus.train.spec import Optimizer, Replica, TrainSpec
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$", max_length=40)]
+Seed = Annotated[int, Field(ge=0)]
+Blocks = tuple[tuple[Seed, ...], ...]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]*$", max_length=40)]
+DomainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=40)]
 MAX_ROUNDING = 1e-6
 SEPARATOR = "<|endoftext|>"
 
@@ -34,7 +37,7 @@ SEPARATOR = "<|endoftext|>"
 class Section(BaseModel):
     """Base of every part of a study: frozen, and strict about unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Domain(Section):
@@ -55,7 +58,7 @@ class Split(Section):
 class Text(Section):
     """Text domains. A share of 0 makes a domain held-out only: evaluated, never trained on."""
 
-    domains: dict[Name, Domain]
+    domains: dict[DomainName, Domain]
     split: Split = Split()
 
 
@@ -88,7 +91,7 @@ class Size(Section):
     depth: Count
     heads: Count
     feedforward: Count | None = None
-    blocks: tuple[tuple[int, ...], ...] | None = None
+    blocks: Blocks | None = None
 
     def shape(self, vocabulary: int, context: int) -> Shape:
         """Return the architecture."""
@@ -100,7 +103,7 @@ class Family(Section):
     """The sizes, and the seeds of each in blocks: a block is one job, trained as one program."""
 
     context: Annotated[int, Field(ge=8)] = 64
-    blocks: tuple[tuple[int, ...], ...]
+    blocks: Blocks
     sizes: dict[Name, Size]
 
 
@@ -174,7 +177,7 @@ class Study(Section):
 
     name: Name
     description: str = ""
-    seed: int = 0
+    seed: Seed = 0
     text: Text
     tokenizer: TokenizerSection = TokenizerSection()
     arithmetic: Arithmetic
@@ -318,12 +321,25 @@ def parse_study(raw: Mapping[str, Any]) -> Study:
     """Return the validated study of plain data. Raises `StudyError`."""
     from saltus.study_checks import check
 
+    _refuse_booleans(raw, "")
     try:
         study = Study.model_validate(raw)
     except ValidationError as error:
         raise StudyError(one_line(error, Study)) from error
     check(study)
     return study
+
+
+def _refuse_booleans(value: Any, key: str) -> None:
+    """Raise for `yes`, `no`, `true` or `false`: no key takes one, they would be 1 or 0."""
+    if isinstance(value, bool):
+        raise StudyError(f"{key}: found {str(value).lower()}, expected a number or text")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _refuse_booleans(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _refuse_booleans(inner, f"{key}.{index}")
 
 
 def _merged(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from saltus.data.arithmetic import parse_task
 from saltus.data.batches import ARITHMETIC
 from saltus.data.catalogue import Corpus, LocalCorpus
+from saltus.data.readers import SUFFIXES
 from saltus.errors import CorpusError, StudyError, nearest
 from saltus.study import MAX_ROUNDING, Study
 
@@ -14,6 +15,11 @@ NUM_BYTES = 256
 
 def check(study: Study) -> None:
     """Raise `StudyError` at the first impossible combination."""
+    _require(
+        study.name != "reference",
+        "name",
+        "found 'reference', expected another: published studies lie in results/reference",
+    )
     _check_text(study)
     _check_tokenizer(study)
     _check_mixture(study)
@@ -58,6 +64,12 @@ def _check_local(key: str, corpus: Corpus) -> None:
         )
     empty = not any(path.iterdir()) if path.is_dir() else path.stat().st_size == 0
     _require(not empty, key, f"found '{path}' empty, expected text")
+    names = [each.name for each in path.rglob("*")] if path.is_dir() else [path.name]
+    _require(
+        any(name.endswith(SUFFIXES) for name in names),
+        key,
+        f"found '{path}', expected text whose name ends in {', '.join(SUFFIXES)}",
+    )
 
 
 def _check_tokenizer(study: Study) -> None:
@@ -93,6 +105,13 @@ def _check_mixture(study: Study) -> None:
         pair = (drill.task, drill.arm)
         _require(pair not in seen, f"arithmetic.drills.{index}", f"{pair} stands twice")
         seen.add(pair)
+        possible = _num_held_out_units(drill.task)
+        _require(
+            possible == 0 or study.arithmetic.held_out * possible >= 1,
+            "arithmetic.held_out",
+            f"{study.arithmetic.held_out:g} holds out none of {drill.task}'s {possible} problems, "
+            f"expected at least {1 / max(possible, 1):.2g}",
+        )
     _require(
         any(d.share > 0 for d in study.text.domains.values()),
         "text.domains",
@@ -175,7 +194,27 @@ def _check_training(study: Study) -> None:
         f"{context} tokens are fewer than the longest problem's {longest}",
     )
     values = training.rate_factors
-    _require(len(set(values)) == len(values), "training.rate_factors", "a factor stands twice")
+    repeated = {value for value in values if values.count(value) > 1}
+    _require(
+        not repeated, "training.rate_factors", f"factor {min(repeated, default=0):g} stands twice"
+    )
+    _require(
+        1.0 in values,
+        "training.rate_factors",
+        f"found {', '.join(f'{value:g}' for value in values)}, expected 1 among them: laws and "
+        "thresholds are of the runs at the rule's own rate",
+    )
+
+
+def _num_held_out_units(task: str) -> int:
+    """Return how many pairs or chains a task holds out from; 0 if it serves training only."""
+    kind, number = parse_task(task)
+    if kind == "chain":
+        return int(10 ** (number + 1) * 2**number)
+    if kind == "mul":
+        return 90 * 9
+    operands = 9 * 10 ** (number - 1)
+    return 0 if number == 1 else operands * (operands + 1) // 2
 
 
 def _longest_problem(task: str) -> int:

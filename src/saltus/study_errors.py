@@ -43,6 +43,19 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
         words = [word.strip(" '") for word in choices.replace(" or ", ", ").split(",")]
         hint = nearest(str(problem.get("input")), words)
         return f"{key}: found {found}, expected {choices}{hint}"
+    if problem["type"] == "value_error":
+        return f"{key}.{problem['ctx']['error']}"
+    if problem["type"] in ("model_type", "dict_type", "dataclass_type"):
+        known = _known_keys(model, location)
+        return f"{key}: found {found}, expected a mapping" + (
+            f" of {', '.join(known)}" if known else ""
+        )
+    if problem["type"] == "tuple_type":
+        return f"{key}: found {found}, expected a list"
+    if problem["type"] == "too_short":
+        return f"{key}: found {found}, expected at least {problem['ctx']['min_length']} entry"
+    if problem["type"] == "string_pattern_mismatch":
+        return f"{key}: found {found}, expected a name of letters, digits and _"
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{key}: found {found}, {message.replace('input should be', 'expected')}"
 
@@ -64,6 +77,7 @@ def _corpus_keys(location: tuple[int | str, ...]) -> list[str]:
 
 def _without_branches(location: tuple[int | str, ...]) -> list[int | str]:
     """Return a location without the names of union branches that pydantic puts after `corpus`."""
+    location = tuple(part for part in location if part != "[key]")
     if "corpus" not in location:
         return list(location)
     end = location.index("corpus") + 1

@@ -13,7 +13,14 @@ from saltus.study import Study
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_study(parser)
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--cores", type=_count, default=os.cpu_count() or 1)
+
+
+def _count(text: str) -> int:
+    """Return a number of cores. Raises `ValueError`, which argparse turns into its own message."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -54,11 +54,27 @@ def run(options: argparse.Namespace) -> None:
         )
     load_tables(source)
     figures = sorted(path.relative_to(source) for path in (source / "figures").glob("*.*g"))
+    if not figures:
+        raise TableError(f"{source / 'figures'}: no figures; finish the study first (make run)")
     temporary = target.with_name(f".{target.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     for name in [*map(Path, present), *figures]:
         (temporary / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, temporary / name)
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.rename(target)
+    _replace(target, temporary)
     print(f"{target}: {len(present)} tables and documents, {len(figures)} figure files")
+
+
+def _replace(target: Path, new: Path) -> None:
+    """Put the folder `new` in the place of `target`; a failure leaves the old one there."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

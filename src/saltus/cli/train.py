@@ -9,6 +9,8 @@ from saltus.cli.options import RESULTS, add_study, results_of, study_of
 from saltus.code import code_hash
 from saltus.device import resolve_device
 from saltus.errors import SaltusError, nearest
+from saltus.files import read_json
+from saltus.preflight import check_machine
 from saltus.train.job import run_job
 from saltus.train.trainer import OutOfTime
 
@@ -36,6 +38,16 @@ def run(options: argparse.Namespace) -> int:
     root = results_of(study)
     if not (root / "shards" / "manifest.json").exists():
         raise SaltusError(f"{root / 'shards'}: missing; run saltus prepare first")
+    check_machine(study, RESULTS)
+    found = read_json(root / "shards" / "manifest.json")["vocabulary"]
+    if found != study.tokenizer.vocabulary:
+        raise SaltusError(
+            f"{root / 'shards'}: found a vocabulary of {found}, expected the study's "
+            f"{study.tokenizer.vocabulary}; run saltus prepare again"
+        )
+    blocks = {spec.block for spec in study.train_specs()}
+    if options.block is not None and options.block not in blocks:
+        raise SaltusError(f"--block: found {options.block}, expected 0 to {max(blocks)}")
     device = resolve_device(options.device or study.training.device)
     code = code_hash("saltus.train.job")
     end = time.monotonic() + options.time_limit

@@ -116,13 +116,17 @@ class LocalCorpus:
             self.document_bytes >= 0,
             f"document_bytes: found {self.document_bytes}, expected 0 or more",
         )
+        _require(
+            self.sha256 is None or re.fullmatch("[0-9a-f]{64}", self.sha256) is not None,
+            f"sha256: found {self.sha256!r}, expected 64 lower-case hexadecimal digits",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticCorpus:
     """A generated language: a Markov chain over words; see `saltus.data.synthetic`."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
 
     kind: Literal["synthetic"] = "synthetic"
     seed: int = 0
