@@ -1,0 +1,46 @@
+"""The README quotes the reference run: every number in it stands in that run's tables."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from saltus.figure import words
+from saltus.figure.tables import Tables, load_tables
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "results" / "reference" / "laptop"
+
+
+@pytest.fixture(scope="module")
+def reference() -> Tables:
+    if not REFERENCE.exists():
+        pytest.skip("no reference run is published in this checkout")
+    return load_tables(REFERENCE)
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    return (ROOT / "README.md").read_text()
+
+
+def test_every_threshold_is_quoted_as_the_table_has_it(reference: Tables, readme: str) -> None:
+    rows = reference.thresholds[reference.thresholds["axis"] == "params_nonembedding"]
+    assert len(rows) >= 5
+    for row in rows.to_dict(orient="records"):
+        name = words.task(row["task"], row["arm"])
+        assert f"| {name} | {row['label']} |" in readme
+
+
+def test_the_law_is_quoted_as_it_was_fitted(reference: Tables, readme: str) -> None:
+    law = reference.laws["chinchilla"]
+    for name, sign in (("alpha", "α"), ("beta", "β")):
+        assert f"{sign} = {words.parameter(law, name)}" in readme
+    held = reference.laws["heldout"]
+    assert words.percent(held["mean_absolute_error_percent"], 1) in readme
+    assert words.percent(law["residuals"]["rms_percent"], 1) in readme
+
+
+def test_files_that_the_readme_shows_exist(readme: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", readme):
+        assert target.startswith("http") or (ROOT / target).exists(), target
