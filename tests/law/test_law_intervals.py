@@ -76,3 +76,16 @@ def test_intervals_cover_the_truth(make_runs: MakeRuns, truth: dict[str, float])
         hits["new"] += int(lows[0] <= actual <= highs[0])
     for name, count in hits.items():
         assert count / num >= 0.89, (name, count)
+
+
+def test_an_irreducible_loss_lies_between_nothing_and_the_smallest_loss() -> None:
+    generator = np.random.default_rng(4)
+    sizes = np.repeat(np.geomspace(1e3, 1e5, 5), 4)
+    tokens = np.tile(np.geomspace(1e5, 1e6, 4), 5)
+    loss = 3 * (sizes**-0.1 + tokens**-0.05) * np.exp(0.02 * generator.standard_normal(20))
+    variables = {"N": sizes, "D": tokens}
+    fitted = fit(Chinchilla(), variables, loss)
+    errors = jackknife(fitted, variables, loss, [f"{size:.0f}" for size in sizes])
+    assert errors is not None
+    low, high = errors.parameter_intervals()["E"]
+    assert 0 <= low <= high <= loss.min()

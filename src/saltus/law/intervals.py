@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from saltus.law.forms import SMALLEST_SHARE
 from saltus.law.solve import Fit, predict_log, refit
 
 Array = NDArray[np.float64]
@@ -46,7 +47,7 @@ class Jackknife:
 
     `sizes` (S,) are the labels in the order of `theta` (S, p), internal vectors in raw units;
     `unconverged` counts refits that fell short of the decrement tolerance. `replica_error` is the
-    standard deviation of the log loss of a new replica about the law.
+    standard deviation of the log loss of a new replica about the law. `smallest_loss` bounds E.
     """
 
     fitted: Fit
@@ -54,6 +55,7 @@ class Jackknife:
     theta: Array
     unconverged: int
     replica_error: float
+    smallest_loss: float
     level: float = 0.95
 
     @property
@@ -73,13 +75,21 @@ class Jackknife:
         return f"delete-one-size jackknife, t with {self.dof} degree{plural} of freedom"
 
     def parameter_intervals(self) -> dict[str, tuple[float, float]]:
-        """Return (low, high) of each public parameter; logarithmic for those stored so."""
+        """Return (low, high) of each public parameter; logarithmic for those stored so.
+
+        Exponents are not below 0, and an irreducible loss E lies between 0 (printed so when it
+        cannot be told from it) and the smallest loss seen.
+        """
         half = self.quantile * jackknife_error(self.theta)
         low, high = self.fitted.theta - half, self.fitted.theta + half
         intervals = {}
         for j, name in enumerate(self.fitted.form.parameters):
             if name in self.fitted.form.log_parameters:
                 ends = np.exp(np.clip([low[j], high[j]], -LARGEST_LOG, LARGEST_LOG))
+                if name == "E":
+                    negligible = SMALLEST_SHARE * self.smallest_loss
+                    ends = np.clip(ends, 0.0, self.smallest_loss)
+                    ends[0] = 0.0 if ends[0] <= negligible else ends[0]
             else:
                 ends = np.array([max(low[j], 0.0), high[j]])
             intervals[name] = (float(ends[0]), float(ends[1]))
@@ -149,5 +159,6 @@ def jackknife(
         theta=theta,
         unconverged=int(np.sum(~converged)),
         replica_error=replica_error(fitted.residuals, names, len(fitted.theta)),
+        smallest_loss=float(np.min(np.asarray(loss, dtype=float))),
         level=level,
     )

@@ -38,10 +38,10 @@ def run_probe(
     losses: list[pd.DataFrame] = []
     texts: dict[tuple[str, str], TextScores] = {}
     for domain in probe.domains:
-        for split, tokens in (
-            ("validation", probe.validation_tokens),
-            ("test", probe.text_tokens),
-        ):
+        splits = {"test": probe.text_tokens}
+        if domain in probe.training_domains:
+            splits["validation"] = probe.validation_tokens
+        for split, tokens in splits.items():
             scores = score_text(
                 parameters,
                 load_shard(shards, domain, split),  # type: ignore[arg-type]
