@@ -52,13 +52,16 @@ def test_copies_small_tables_documents_and_figures_alone(finished: Path, referen
     assert [path.name for path in reference.parent.iterdir()] == ["tiny"]
 
 
+ANOTHER = '{"machine": "another"}\n'
+
+
 def test_needs_what_the_figures_of_a_study_read() -> None:
     assert {"runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability"} == {
         name.removeprefix("tables/").removesuffix(".parquet")
         for name in NEEDED
         if name.startswith("tables/")
     }
-    assert {"laws.json", "study.json", "machine.json", "report.html"} <= set(NEEDED)
+    assert {"laws.json", "study.json", "machine.json"} <= set(NEEDED)
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -107,7 +110,7 @@ class TestAgain:
     def old(self, finished: Path, reference: Path) -> dict[str, bytes]:
         """Publish once; let the study change; return the published files."""
         assert main(["publish", "tiny"]) == 0
-        (finished / "report.html").write_text("<html>another</html>")
+        (finished / "machine.json").write_text(ANOTHER)
         (finished / "figures" / "law-fit.svg").unlink()
         return files_of(reference)
 
@@ -117,7 +120,7 @@ class TestAgain:
         assert main(["publish", "tiny"]) == 0
         new = files_of(reference)
         assert set(old) - set(new) == {"figures/law-fit.svg"}
-        assert new["report.html"] == b"<html>another</html>"
+        assert new["machine.json"] == ANOTHER.encode()
         assert [path.name for path in reference.parent.iterdir()] == ["tiny"]
 
     def test_refusal_leaves_the_old(
@@ -179,4 +182,4 @@ class TestAgain:
             except OSError:
                 assert files_of(reference) == old
             else:
-                assert files_of(reference)["report.html"] == b"<html>another</html>"
+                assert files_of(reference)["machine.json"] == ANOTHER.encode()

@@ -22,7 +22,7 @@ TABLES = (
     "reliability",
     "rates",
 )
-DOCUMENTS = ("laws.json", "study.json", "machine.json", "rates.json", "report.html")
+DOCUMENTS = ("laws.json", "study.json", "machine.json", "rates.json")
 OPTIONAL = ("rates", "rates.json")
 
 
