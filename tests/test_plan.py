@@ -208,15 +208,18 @@ def test_measured_rate_replaces_the_model() -> None:
     first, *_, last = plan(one, 80e9, {"s1": 10_000.0})
     guess = plan(one, 80e9, {})[0]
     assert first.measured and not last.measured and not guess.measured
-    start = guess.seconds - guess.tokens * seconds_per_token(one.shape("s1"), 80e9)
+    start = guess.seconds - guess.tokens * seconds_per_token(
+        one.shape("s1"), one.training.batch_tokens * guess.replicas, 80e9
+    )
     assert first.seconds == pytest.approx(start + first.tokens / 10_000)
 
 
 def test_time_grows_with_the_model_and_shrinks_with_the_machine() -> None:
     sizes = study(HORIZONS, s1=MIDDLE, s2={**MIDDLE, "width": 32}, s3={**MIDDLE, "depth": 6})
-    times = {size: seconds_per_token(sizes.shape(size), 80e9) for size in ("s1", "s2", "s3")}
+    times = {size: seconds_per_token(sizes.shape(size), 1024, 80e9) for size in ("s1", "s2", "s3")}
     assert times["s1"] < times["s2"] and times["s1"] < times["s3"]
-    assert seconds_per_token(sizes.shape("s1"), 160e9) == pytest.approx(times["s1"] / 2)
+    assert seconds_per_token(sizes.shape("s1"), 2048, 80e9) < times["s1"]
+    assert seconds_per_token(sizes.shape("s1"), 1024, 160e9) == pytest.approx(times["s1"] / 2)
 
 
 def test_a_matrix_product_is_timed_here() -> None:

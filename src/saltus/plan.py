@@ -1,9 +1,10 @@
 """What a study will cost, before anything runs: parameters, tokens, FLOPs, seconds. No torch.
 
 The time of a token on one CPU core is modelled as matrix products at the machine's measured rate,
-plus elementwise work in proportion to depth · width, plus the softmax over the vocabulary. The
-three coefficients were fitted to the laptop study on the reference machine and are scaled by a
-matrix product timed here; where a size has been trained already, its own rate is used instead.
+plus elementwise work in proportion to depth · width, the softmax over the vocabulary, and the cost
+of calling a layer's kernels, shared by the tokens of a step. The coefficients were fitted to the
+laptop study on its reference machine, which they give to a fifth for every size, and are scaled by
+a matrix product timed here; where a size has been trained already, its own rate is used instead.
 """
 
 import time
@@ -17,13 +18,15 @@ from saltus.model.shape import Shape
 from saltus.study import Study
 from saltus.train.spec import TrainSpec
 
-REFERENCE_FLOPS = 80e9
+REFERENCE_FLOPS = 108e9
 """Single-precision matrix products a second of the machine the coefficients were fitted on."""
-MATRIX_EFFICIENCY = 0.6
+MATRIX_EFFICIENCY = 0.44
 ELEMENTWISE_SECONDS = 3.5e-8
 """Per token and unit of depth · width."""
 SOFTMAX_SECONDS = 7e-9
 """Per token and entry of the vocabulary."""
+LAYER_SECONDS = 5e-3
+"""Per step and layer, however few the tokens: the calls of its kernels, forward and backward."""
 START_SECONDS = 4.0
 """A process that imports torch."""
 
@@ -64,12 +67,16 @@ def measured_flops(seconds: float = 0.1, width: int = 96) -> float:
     return 2 * width**3 / best
 
 
-def seconds_per_token(shape: Shape, matrix_flops: float) -> float:
-    """Return the modelled training time of one token of one replica on one core."""
+def seconds_per_token(shape: Shape, tokens_per_step: int, matrix_flops: float) -> float:
+    """Return the modelled training time of one token on one core.
+
+    `tokens_per_step` counts the tokens of all replicas of a step.
+    """
     slowness = REFERENCE_FLOPS / matrix_flops
     products = flops_per_token(shape) / (REFERENCE_FLOPS * MATRIX_EFFICIENCY)
     elementwise = ELEMENTWISE_SECONDS * shape.depth * shape.width
-    return slowness * (products + elementwise + SOFTMAX_SECONDS * shape.vocabulary)
+    calls = LAYER_SECONDS * shape.depth / tokens_per_step
+    return slowness * (products + elementwise + SOFTMAX_SECONDS * shape.vocabulary + calls)
 
 
 def plan(
@@ -81,7 +88,8 @@ def plan(
         counts = count_parameters(spec.shape)
         tokens = trained_tokens(spec) * len(spec.replicas)
         rate = measured_rates.get(spec.size)
-        per_token = 1 / rate if rate else seconds_per_token(spec.shape, matrix_flops)
+        step = spec.batch_tokens * len(spec.replicas)
+        per_token = 1 / rate if rate else seconds_per_token(spec.shape, step, matrix_flops)
         jobs.append(
             PlannedJob(
                 size=spec.size,

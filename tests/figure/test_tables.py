@@ -8,9 +8,10 @@ import pytest
 from scipy import stats
 from simulated import simulate, write
 
+from saltus.emerge.scores import wilson
 from saltus.errors import TableError
 from saltus.figure import rates
-from saltus.figure.spread import accuracy_interval, dodge, mean_interval, wilson
+from saltus.figure.spread import accuracy_interval, dodge, mean_interval
 from saltus.figure.tables import load_tables
 from saltus.files import read_table, write_json, write_table
 
@@ -58,12 +59,6 @@ def test_rates_are_optional_but_whole(directory: Path) -> None:
         load_tables(directory)
     (directory / "rates.json").unlink()
     assert load_tables(directory).rates is None
-
-
-@pytest.mark.parametrize(("successes", "items"), [(0, 2000), (3, 7), (50, 50), (120, 300)])
-def test_wilson_is_scipys(successes: int, items: int) -> None:
-    theirs = stats.binomtest(successes, items).proportion_ci(method="wilson")
-    assert wilson(successes, items) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
 def test_accuracy_interval_is_never_narrower_than_the_items() -> None:

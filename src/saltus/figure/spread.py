@@ -6,19 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-
-def wilson(successes: float, items: float, level: float = 0.95) -> tuple[float, float]:
-    """Return the Wilson score interval of a proportion (Wilson 1927).
-
-    The bounds are the two p with |p̂ − p| = z·√(p(1 − p)/n).
-    """
-    if items <= 0:
-        return (0.0, 1.0)
-    z = float(stats.norm.ppf(0.5 + level / 2))
-    share = successes / items
-    centre = (share + z**2 / (2 * items)) / (1 + z**2 / items)
-    half = z / (1 + z**2 / items) * np.sqrt(share * (1 - share) / items + (z / (2 * items)) ** 2)
-    return (float(max(centre - half, 0.0)), float(min(centre + half, 1.0)))
+from saltus.emerge.scores import wilson
 
 
 def accuracy_interval(rows: pd.DataFrame, level: float = 0.95) -> tuple[float, float]:
@@ -27,7 +15,8 @@ def accuracy_interval(rows: pd.DataFrame, level: float = 0.95) -> tuple[float, f
     `rows` holds one row per seed with `exact_match`, `successes` and `items`. Seeds need at least
     two; with all seeds at 0 their t interval is empty and the items speak alone.
     """
-    low, high = wilson(float(rows["successes"].sum()), float(rows["items"].sum()), level)
+    limits = wilson(float(rows["successes"].sum()), float(rows["items"].sum()), level)
+    low, high = map(float, limits)
     values = rows["exact_match"].to_numpy(float)
     if len(values) > 1:
         half = float(stats.t.ppf(0.5 + level / 2, len(values) - 1) * stats.sem(values))
