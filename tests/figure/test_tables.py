@@ -63,7 +63,7 @@ def test_rates_are_optional_but_whole(directory: Path) -> None:
 
 def test_accuracy_interval_is_never_narrower_than_the_items() -> None:
     rows = pd.DataFrame({"exact_match": [0.0, 0.0], "successes": [0, 0], "items": [300, 300]})
-    assert accuracy_interval(rows) == pytest.approx(wilson(0, 600))
+    assert accuracy_interval(rows) == pytest.approx(tuple(map(float, wilson(0, 600))))
     rows = pd.DataFrame({"exact_match": [0.1, 0.9], "successes": [30, 270], "items": [300, 300]})
     assert accuracy_interval(rows) == (0.0, 1.0)
 
