@@ -110,7 +110,7 @@ def test_publish_a_finished_study(workspace: Workspace, monkeypatch: pytest.Monk
     assert main(["publish", "smoke"]) == 0
     reference = workspace.folder / "results" / "reference" / "smoke"
     sizes = {path.name: path.stat().st_size for path in reference.rglob("*") if path.is_file()}
-    assert {"runs.parquet", "thresholds.parquet", "law-fit.svg", "report.html"} <= set(sizes)
+    assert {"runs.parquet", "thresholds.parquet", "law-fit.svg", "laws.json"} <= set(sizes)
     assert not {"items.parquet", "tokens.parquet"} & set(sizes)
     assert max(size for name, size in sizes.items() if name.endswith(".parquet")) <= 3_000_000
     assert not list(reference.rglob("*.safetensors"))
