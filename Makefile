@@ -29,7 +29,8 @@ lint: $(VENV)/installed-test
 	$(VENV)/bin/mypy
 	$(VENV)/bin/snakefmt --check Snakefile workflow
 	@# The environment is the one of this Makefile: rules name no conda environment of their own.
-	@! $(SNAKEMAKE) --lint 2>&1 | grep '^    \* ' | grep -v 'Specify a conda environment'
+	@$(SNAKEMAKE) --lint > $(VENV)/lint.log 2>&1; grep -q '^    \* ' $(VENV)/lint.log || { cat $(VENV)/lint.log; exit 1; }
+	@! grep '^    \* ' $(VENV)/lint.log | grep -v 'Specify a conda environment'
 
 format: $(VENV)/installed-test
 	$(VENV)/bin/ruff check --fix src tests bench

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,9 @@ KEEP_BYTES = 1 << 30
 
 
 def gpu_is_there() -> bool:
-    """Tell whether an NVIDIA GPU is visible, without importing torch."""
+    """Tell whether PyTorch could use an NVIDIA GPU, without importing it."""
+    if version("torch").endswith("+cpu"):
+        return False
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
         return False
@@ -28,7 +31,7 @@ def gpu_is_there() -> bool:
 
 
 def resolve_device(wanted: str) -> "torch.device":
-    """Return the device of `auto`, `cpu`, `cuda` or `mps`.
+    """Return the device of `auto`, `cpu` or `cuda`.
 
     `auto` is CUDA where PyTorch sees one, else the CPU. Raises `SaltusError` if a device that was
     named is not there.
@@ -37,12 +40,7 @@ def resolve_device(wanted: str) -> "torch.device":
 
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not there[wanted]:
+    if wanted == "cuda" and not torch.cuda.is_available():
         raise SaltusError(f"training.device: {wanted} is not there; PyTorch sees no such device")
     return torch.device(wanted)
 
@@ -84,4 +82,5 @@ def gpu_slot(device: "torch.device") -> Iterator["torch.device"]:
                 continue
             yield torch.device("cuda", index)
             return
+    print("saltus: every GPU is taken; sharing the first", file=sys.stderr)
     yield torch.device("cuda", 0)

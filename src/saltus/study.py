@@ -149,7 +149,7 @@ class Training(Section):
     rate_factors: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0,)
     optimizer: OptimizerSection = OptimizerSection()
     precision: Literal["fp32", "bf16"] = "fp32"
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 class Probe(Section):
@@ -305,7 +305,7 @@ def load_study(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
     Raises `StudyError`, in one line, for anything misspelt or impossible.
     """
     try:
-        raw = yaml.load(Path(path).read_text(), UniqueKeyLoader)
+        raw = yaml.load(Path(path).read_text(encoding="utf-8"), UniqueKeyLoader)
     except FileNotFoundError as error:
         raise StudyError(f"{path}: no such study file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

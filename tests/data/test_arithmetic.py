@@ -341,3 +341,12 @@ def test_unknown_tasks_are_refused(task: str) -> None:
 def test_four_digits_are_not_enumerated() -> None:
     with pytest.raises(ValueError, match="too large"):
         enumerate_space("add_4", SHARE, SALT)
+
+
+@pytest.mark.parametrize("task", ["add_2", "add_3", "add_4"])
+def test_a_probe_asks_a_sum_in_one_order_only(task: str) -> None:
+    problems = distinct_problems(task, 0.1, "salt", 300, seed=0)
+    pairs = {tuple(sorted(pair)) for pair in problems.operands.tolist()}
+    assert len(pairs) == len(problems) == 300
+    # Both orders occur: it is not the sorted one that is asked.
+    assert 0.3 < np.mean(problems.operands[:, 0] < problems.operands[:, 1]) < 0.7

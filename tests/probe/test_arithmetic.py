@@ -18,6 +18,7 @@ from saltus.probe import arithmetic
 from saltus.probe.arithmetic import (
     Exam,
     answer_temperature,
+    digits_correct,
     edit_distance,
     item_table,
     make_exams,
@@ -109,11 +110,8 @@ def test_scores_of_a_prediction(table: pd.DataFrame) -> None:
         assert item.exact == (item.prediction == item.target)
         assert item.edit_distance == recursive_distance(item.prediction, item.target)
         assert item.digits == sum(character.isdigit() for character in item.target)
-        right = sum(
-            place < len(item.prediction) and item.prediction[place] == character
-            for place, character in enumerate(item.target)
-            if character.isdigit()
-        )
+        right = digits_correct(item.prediction, item.target, item.arm)
+        assert 0 <= right <= item.digits
         assert item.digits_correct == right
         assert not item.exact or item.digits_correct == item.digits
         assert 0 < item.confidence <= 1 and 0 < item.confidence_tempered <= 1
@@ -242,3 +240,21 @@ def test_edit_distances_equal_the_recursive_definition() -> None:
         assert distance == recursive_distance(left, right) == edit_distance(right, left)
         assert (distance == 0) == (left == right)
     assert edit_distance("kitten", "sitting") == 3
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "arm", "right"),
+    [
+        ("95", "105", "plain", 1),  # the five; 9 stands where 0 should
+        ("1105", "105", "plain", 3),
+        ("501", "501", "reversed", 3),
+        ("50", "501", "reversed", 2),
+        ("-21", "21", "reversed", 2),
+        ("-12", "-12", "plain", 2),
+        ("", "7", "plain", 0),
+    ],
+)
+def test_digits_are_compared_at_their_place_value(
+    prediction: str, target: str, arm: str, right: int
+) -> None:
+    assert digits_correct(prediction, target, arm) == right

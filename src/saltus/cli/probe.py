@@ -15,7 +15,7 @@ from saltus.workflow import Jobs
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_study(parser)
-    parser.add_argument("--device", help="cpu, cuda or mps (default: the study's)")
+    parser.add_argument("--device", help="cpu or cuda (default: the study's)")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -118,9 +118,9 @@ def tables(options: argparse.Namespace) -> None:
 
 
 def _machine(statuses: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the study ran on, from the jobs' own records."""
+    """Return what the tables were joined on, and the jobs' own records of theirs."""
     return {
-        "machine": platform.platform(terse=True),
+        "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
         "device": ", ".join(sorted({status["device"] for status in statuses})),

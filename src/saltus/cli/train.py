@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     parser.add_argument("--size", nargs="+", help="these sizes alone")
     parser.add_argument("--block", type=int, help="this replica block alone")
-    parser.add_argument("--device", help="cpu, cuda or mps (default: the study's)")
+    parser.add_argument("--device", help="cpu or cuda (default: the study's)")
     parser.add_argument(
         "--time-limit", type=float, default=math.inf, metavar="SECONDS", help="stop and save then"
     )

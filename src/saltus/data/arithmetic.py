@@ -268,18 +268,28 @@ class Sampler:
 def distinct_problems(task: str, share: float, salt: str, count: int, seed: int) -> Problems:
     """Return up to `count` distinct held-out problems of `task` for a probe, in a fixed order.
 
-    Enumerated spaces give `count` of their held-out problems, the same number for every count of
-    carries as far as they reach.
+    Of a + b and b + a only one is asked: they are one problem, held out together. Enumerated spaces
+    give `count` of their held-out problems, the same number for every count of carries as far as
+    they reach.
     """
     sampler = Sampler(task, share, salt, held_out=True)
     generator = np.random.default_rng([seed, *task.encode()])
     if not sampler.enumerated:
-        drawn = sampler.draw(generator, 2 * count)
-        _, first = np.unique(drawn.operands, axis=0, return_index=True)
-        return drawn.take(np.sort(first)[:count])
+        drawn = sampler.draw(generator, 4 * count)
+        return drawn.take(_first_of_each(drawn, sampler.kind)[:count])
     shuffled = generator.permutation(len(sampler.pool))
+    shuffled = shuffled[_first_of_each(sampler.pool.take(shuffled), sampler.kind)]
     carries = sampler.pool.carries[shuffled]
     turn = np.zeros(len(shuffled), dtype=np.int64)
     for value in np.unique(carries):
         turn[carries == value] = np.arange(np.count_nonzero(carries == value))
     return sampler.pool.take(shuffled[np.argsort(turn, kind="stable")[:count]])
+
+
+def _first_of_each(problems: Problems, kind: str) -> Ints:
+    """Return the indices of the first of each distinct problem, ascending; sums commute."""
+    keys = np.concatenate([problems.operands, problems.operators], 1)
+    if kind == "add":
+        keys = np.sort(problems.operands, axis=1)
+    _, first = np.unique(keys, axis=0, return_index=True)
+    return np.sort(first)

@@ -92,6 +92,7 @@ class TextRows:
         self.tokens, self.length = tokens, length
         self.stride = length - 1
         self.windows = (len(tokens) - length) // self.stride
+        self._epochs: dict[tuple[int, int], tuple[int, int, np.ndarray]] = {}
         if self.windows < 1:
             raise ValueError(f"{len(tokens)} tokens are fewer than two windows of {length}")
 
@@ -99,13 +100,21 @@ class TextRows:
         """Return the windows number `index` (n,) of the endless stream: (n, length)."""
         starts = np.empty(len(index), dtype=np.int64)
         for epoch in np.unique(index // self.windows):
-            generator = np.random.default_rng([seed, 2, source, int(epoch)])
-            offset = generator.integers(self.stride)
-            order = generator.permutation(self.windows)
+            offset, order = self._epoch(seed, source, int(epoch))
             now = index // self.windows == epoch
             starts[now] = order[index[now] % self.windows] * self.stride + offset
         windows: np.ndarray = self.tokens[starts[:, None] + np.arange(self.length)]
         return windows
+
+    def _epoch(self, seed: int, source: int, epoch: int) -> tuple[int, np.ndarray]:
+        """Return the offset and the order of the windows in an epoch; the last one is kept."""
+        kept = self._epochs.get((seed, source))
+        if kept is None or kept[0] != epoch:
+            generator = np.random.default_rng([seed, 2, source, epoch])
+            offset = int(generator.integers(self.stride))
+            kept = (epoch, offset, generator.permutation(self.windows))
+            self._epochs[seed, source] = kept
+        return kept[1], kept[2]
 
 
 class Batches:

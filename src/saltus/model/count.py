@@ -41,5 +41,8 @@ def flops_per_token(shape: Shape) -> int:
 
 
 def flops_6nd(shape: Shape) -> int:
-    """Return 6·N of one token with N the total number of parameters (Kaplan et al. 2020, §2.1)."""
+    """Return 6·N of one token, N the total number of parameters (Hoffmann et al. 2022, §3).
+
+    Kaplan et al. 2020 leave the embedding out of N.
+    """
     return 6 * count_parameters(shape).total

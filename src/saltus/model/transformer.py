@@ -1,10 +1,10 @@
 """A decoder-only transformer in the shape of Qwen3, many replicas in one program.
 
-Legend: R replica, B sequence, T token, N = B·T, D width, H head, G key-value group, K head width,
+Legend: R replica, B sequence, T token, N = B·T, D width, H head, K head width,
 F feed-forward width, V vocabulary, P parameters.
 
 Pre-norm RMSNorm, rotary positions, QK-norm, SwiGLU, tied embeddings, no biases. The parameters of a
-replica are one row of a flat (R, P) tensor; `Layout` says where each matrix stands in it. One flat
+replica are one row of a flat (R, P) tensor; `layout` says where each matrix stands in it. One flat
 tensor makes the optimizer, clipping, snapshots and the mask of diverged replicas one line each.
 """
 

@@ -157,7 +157,10 @@ def item_table(
                         "target": expected,
                         "prediction": predictions,
                         "exact": [p == t for p, t in zip(predictions, expected, strict=True)],
-                        "digits_correct": list(map(_digits_correct, predictions, expected)),
+                        "digits_correct": [
+                            digits_correct(p, t, exam.drill.arm)
+                            for p, t in zip(predictions, expected, strict=True)
+                        ],
                         "digits": [sum(c.isdigit() for c in text) for text in expected],
                         "edit_distance": list(map(edit_distance, predictions, expected)),
                         "target_nll": [float(loss.sum()) for loss in losses],
@@ -206,8 +209,15 @@ def _answer_text(tokens: np.ndarray, finished: bool, alphabet: Alphabet) -> str:
     return text if finished else text + "…"
 
 
-def _digits_correct(prediction: str, target: str) -> int:
-    """Return how many digits of the target stand at their place, counted as they are written."""
+def digits_correct(prediction: str, target: str, arm: str) -> int:
+    """Return how many digits of the target stand at their place value.
+
+    Ones are where the answer ends, or in the arm `reversed` where its digits begin, after a sign.
+    """
+    if arm == "reversed":
+        prediction, target = prediction.lstrip("-"), target.lstrip("-")
+    else:
+        prediction, target = prediction[::-1], target[::-1]
     pairs = zip(prediction, target, strict=False)
     return sum(p == t for p, t in pairs if t.isdigit())
 

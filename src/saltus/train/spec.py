@@ -96,7 +96,7 @@ class TrainSpec:
         return cls(**raw)
 
     def identity(self) -> str:
-        """Return the JSON of all that decides a trunk: everything but horizons and the names."""
+        """Return the JSON of all that decides a trunk: all but horizons and the study's name."""
         raw = json.loads(self.to_json())
         for key in ("study", "horizons"):
             del raw[key]
