@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from saltus.data.arithmetic import ARMS, TASKS
 from saltus.data.batches import ARITHMETIC, Drill, Mixture
 from saltus.data.catalogue import Corpus, resolve
-from saltus.data.writing import RELATIONS
+from saltus.data.writing import RELATIONS, SEPARATOR
 from saltus.errors import StudyError
 from saltus.model.count import count_parameters
 from saltus.model.shape import Shape
@@ -31,7 +31,6 @@ Blocks = tuple[tuple[Seed, ...], ...]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]*$", max_length=40)]
 DomainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=40)]
 MAX_ROUNDING = 1e-6
-SEPARATOR = "<|endoftext|>"
 
 
 class Section(BaseModel):

@@ -157,7 +157,7 @@ def test_one_digit_tasks_hold_nothing_out(task: str) -> None:
     assert not space.held_out.any()
     assert len(space.problems) == 100
     assert len(distinct_problems(task, SHARE, SALT, 50, 0)) == 0
-    assert Sampler(task, SHARE, SALT, held_out=True).num_distinct == 0
+    assert len(Sampler(task, SHARE, SALT, held_out=True).pool) == 0
 
 
 @pytest.mark.parametrize("task", ["add_2", "mul_2x1", "chain_2"])
@@ -179,7 +179,7 @@ def test_draws_stay_on_their_side(task: str, held_out: bool) -> None:
     drawn = sampler.draw(np.random.default_rng(1), 5000)
     assert len(drawn) == 5000
     assert np.isin(codes(drawn), own).all()
-    assert sampler.num_distinct == len(own)
+    assert len(sampler.pool) == len(own)
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_four_digit_draws_never_cross_sides(narrow_operands: None) -> None:
         found = []
         for task in ("add_4", "sub_4"):
             sampler = Sampler(task, SHARE, SALT, held_out=held_out)
-            assert sampler.num_distinct is None
+            assert not sampler.enumerated
             drawn = sampler.draw(np.random.default_rng(2), 8000).operands
             found.append({tuple(pair) for pair in drawn.tolist()})
             assert found[-1] == {(b, a) for a, b in found[-1]}

@@ -228,11 +228,6 @@ class Sampler:
             counts = np.bincount(first.carries) / len(first)
             self.acceptance = counts[counts > 0].min() / np.maximum(counts, 1e-12)
 
-    @property
-    def num_distinct(self) -> int | None:
-        """Return how many distinct problems there are to draw; None where they are not counted."""
-        return len(self.pool) if self.enumerated else None
-
     def draw(self, generator: np.random.Generator, count: int) -> Problems:
         """Return `count` problems drawn with replacement."""
         if self.enumerated:

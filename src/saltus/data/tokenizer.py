@@ -23,11 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from saltus.data.writing import SEPARATOR
 from saltus.errors import CorpusError, StudyError, nearest
 from saltus.files import write_text
-
-SEPARATOR = "<|endoftext|>"
-"""Stands between documents and around problems; always the first special token."""
 
 ATOMS = "0123456789+-*="
 """Characters that are never merged with anything."""

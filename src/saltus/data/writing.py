@@ -13,6 +13,8 @@ from saltus.data.arithmetic import OPERATORS, Problems, parse_task
 RELATIONS = {"plain": "=", "reversed": "<|reversed|>", "padded": "<|padded|>"}
 SYMBOLS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", *OPERATORS)
 BLANK = -1
+SEPARATOR = "<|endoftext|>"
+"""Stands between documents and around problems; always the first special token."""
 
 
 @dataclass(frozen=True)
