@@ -78,8 +78,18 @@ def write(tables: Tables, directory: Path) -> None:
     for name in ("laws", "study", "machine"):
         write_json(directory / f"{name}.json", getattr(tables, name))
     if tables.rates is not None and tables.rates_rows is not None:
-        write_table(directory / "tables" / "rates.parquet", tables.rates_rows)
-        write_json(directory / "rates.json", tables.rates)
+        swept = [
+            tables.runs.assign(rate_factor=factor, run=tables.runs["run"] + f"-x{factor}",
+                               replica=10 + place, learning_rate=0.006 * factor)
+            for place, factor in enumerate((0.5, 2.0))
+        ]  # fmt: skip
+        write_table(directory / "tables" / "runs.parquet", pd.concat([tables.runs, *swept]))
+        sizes = pd.DataFrame(tables.rates["sizes"])
+        sizes = sizes.rename(columns={"cost_percent": "rule_cost_percent"})
+        write_table(directory / "tables" / "rates.parquet", sizes)
+        rule = {key: value for key, value in tables.rates["rule"].items() if key != "interval"}
+        intervals = {"exponent": tables.rates["rule"]["interval"]}
+        write_json(directory / "rates.json", {**rule, "intervals": intervals})
 
 
 def _runs(rng: Any, num_sizes: int, num_seeds: int, horizons: Any, diverged: Any) -> pd.DataFrame:
@@ -292,22 +302,39 @@ def _laws(rng: Any, runs: pd.DataFrame) -> dict[str, Any]:
             "intervals": {k: [TRUTH[k] - w, TRUTH[k] + w] for k, w in widths.items()},
             "interval_method": "jackknife over sizes",
             "certificate": {"status": "converged", "newton_decrement": 3e-14, "starts": 24,
-                            "starts_agreeing": 21, "bounds_hit": []},
+                            "agreeing": 21, "bounds_hit": []},
+            "unconverged_refits": 0,
             "allocation": {"a": exponent, "b": 1 - exponent,
                            "interval": [exponent - 0.05, exponent + 0.05]},
             "residuals": {"rms_percent": float(np.sqrt(np.mean(residual**2))),
-                          "max_percent": float(np.abs(residual).max())},
-            "num_rows": int(kept.sum()),
+                          "max_percent": float(np.abs(residual).max()),
+                          "seed_percent": 0.67},
+            "rows": int(kept.sum()),
+            "range": {"tokens": [int(rows["tokens"].min()), int(rows["tokens"].max())]},
+            "band": [
+                {"size": size, "tokens": float(tokens), "low": 0.99 * law, "high": 1.01 * law}
+                for size, total in rows.groupby("size")["params_total"].first().items()
+                for tokens in np.geomspace(rows["tokens"].min(), rows["tokens"].max(), 12)
+                for law in [float(loss_of(total, tokens))]
+            ],
+            "sensitivity": [
+                {"minimum_tokens": least, "alpha": 0.31 + shift, "beta": 0.42 - shift, "E": 1.7,
+                 "rms_percent": 0.6, "status": "converged", "bounds_hit": [], "rows": 40}
+                for least, shift in ((0, 0.0), (1_048_576, 0.02))
+            ],
         },
         "heldout": {
             "size": held, "rows": held_rows,
             "mean_absolute_error_percent": float(
                 np.mean([abs(row["error_percent"]) for row in held_rows])),
             "inside_share": float(np.mean([row["inside"] for row in held_rows])),
+            "baseline": "mean loss of the next smaller size", "baseline_error_percent": 4.2,
+            "certificate": {"status": "converged", "bounds_hit": []},
         },
         "envelope": {
             "points": points,
             "parameters": {"E": 1.9, "A": float(np.exp(height)), "alpha": float(-slope)},
+            "certificate": {"status": "converged", "bounds_hit": []},
             "intervals": {"E": [1.8, 2.0], "A": None,
                           "alpha": [float(-slope) - 0.03, float(-slope) + 0.03]},
         },
@@ -330,7 +357,9 @@ def _refused(runs: pd.DataFrame) -> dict[str, Any]:
     refused = {"status": "too few sizes", "reason": "3 sizes, 5 parameters need at least 5 sizes"}
     return {
         "chinchilla": refused, "heldout": refused,
-        "envelope": {"status": "too few sizes", "reason": "3 points"}, "fitted": [],
+        "envelope": {"status": "too few points", "reason": "3 points",
+                     "points": _envelope(runs[runs["status"] == "ok"])},
+        "fitted": [],
     }  # fmt: skip
 
 
@@ -351,7 +380,7 @@ def _rates(rng: Any, runs: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
                 })  # fmt: skip
         best.append({
             "size": size.size, "params_nonembedding": int(size.params_nonembedding),
-            "best_rate": optimum, "status": "interior", "cost_percent": 0.4,
+            "best_rate": optimum, "in_rule": True, "reason": "", "cost_percent": 0.4,
         })  # fmt: skip
     rule = {"coefficient": 0.0047, "reference": 1e5, "exponent": -0.33, "interval": [-0.45, -0.21]}
     return pd.DataFrame(rows), {"rule": rule, "sizes": best}

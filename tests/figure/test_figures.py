@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -26,6 +28,7 @@ from saltus.figure import (
 )
 from saltus.figure.catalogue import FIGURES, available, draw_all
 from saltus.figure.tables import Tables
+from saltus.law.approaches import compute_optimal
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,12 @@ def small() -> Tables:
                     diverged=(), fitted=False, rates=False)  # fmt: skip
 
 
+def altered(tables: Tables, **laws: dict[str, Any]) -> Tables:
+    """Return the tables with some entries of their laws changed."""
+    changed = {name: {**tables.laws[name], **entry} for name, entry in laws.items()}
+    return replace(tables, laws={**tables.laws, **changed})
+
+
 def drawn(axes: matplotlib.axes.Axes) -> np.ndarray:
     """Return the y values of every line of a panel."""
     return np.concatenate([np.atleast_1d(line.get_ydata()) for line in axes.get_lines()])
@@ -50,7 +59,7 @@ def test_every_figure_has_panels_and_a_caption_of_few_sentences(tables: Tables, 
     figure = FIGURES[name].draw(tables)
     assert isinstance(figure, Figure) and figure.axes
     caption = FIGURES[name].caption(tables)
-    assert caption.endswith(".") and "nan" not in caption and 60 < len(caption) < 900
+    assert caption.endswith(".") and "nan" not in caption and 60 < len(caption) < 1300
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name != "rates"])
@@ -76,7 +85,16 @@ def test_law_fit_draws_every_run_and_every_residual(tables: Tables) -> None:
 
 
 def test_law_lines_are_the_law(tables: Tables) -> None:
-    assert np.allclose(law_fit.predict(TRUTH, 1e4, [1e5, 1e6]), loss_of(1e4, np.array([1e5, 1e6])))
+    top = law_fit.draw(tables).axes[0]
+    size = tables.sizes()[0]
+    colour = to_rgb(style.colours(tables)[size])
+    (line,) = (
+        line for line in top.get_lines()
+        if line.get_linewidth() == 1.5 and to_rgb(line.get_color()) == colour
+        and len(line.get_xdata()) == 60
+    )  # fmt: skip
+    tokens = np.asarray(line.get_xdata())
+    assert np.allclose(line.get_ydata(), loss_of(tables.count(size, "params_total"), tokens))
     assert str(tables.refusal("kaplan")) == "not fitted"
 
 
@@ -187,7 +205,7 @@ def test_captions_carry_the_numbers(tables: Tables) -> None:
 
 def test_optimal_size_minimises_the_law() -> None:
     flops, unit = 1e12, 6.4
-    best = compute_envelope.optimal_params(TRUTH, np.array([flops]), unit)[0]
+    best = float(compute_optimal(TRUTH, flops, unit)[0])
     sizes = best * np.array([0.9, 1.0, 1.1])
     losses = loss_of(sizes, flops / (unit * sizes))
     assert losses[1] < losses[0] and losses[1] < losses[2]
@@ -207,7 +225,8 @@ def test_seed_spread_recovers_a_known_deviation() -> None:
 
 
 def test_signed_gap_weighs_bins() -> None:
-    rows = pd.DataFrame({"confidence": [0.2, 0.8], "accuracy": [0.1, 0.8], "n": [30, 10]})
+    rows = pd.DataFrame({"confidence": [0.2, 0.8, np.nan], "accuracy": [0.1, 0.8, np.nan],
+                         "n": [30, 10, 0]})  # fmt: skip
     assert reliability.signed_gap(rows) == pytest.approx(0.075)
 
 
@@ -243,3 +262,83 @@ def test_words() -> None:
 def test_columns_leave_fewer_than_a_row_empty(num: int) -> None:
     columns = style.columns_for(num)
     assert 1 <= columns <= 4 and -num % columns < columns
+
+
+def test_the_band_is_the_laws_own_and_absent_without_one(tables: Tables) -> None:
+    def bands(of: Tables) -> list[str]:
+        top = law_fit.draw(of).axes[0]
+        return [str(c.get_gid()) for c in top.collections if str(c.get_gid()).startswith("band-")]
+
+    assert bands(tables) == [f"band-{size}" for size in tables.sizes()]
+    bare = altered(tables, chinchilla={"band": None})
+    assert bands(bare) == []
+    for of, expected in ((tables, True), (bare, False)):
+        texts = [text.get_text() for text in law_fit.draw(of).legends[0].get_texts()]
+        assert ("95 % of the law" in texts) == expected
+
+
+def test_runs_below_the_cut_off_are_hollow_beside_the_envelope(tables: Tables) -> None:
+    law = {"range": {"tokens": [2_097_152, 2_097_152]}}
+    cut = altered(tables, chinchilla=law)
+    assert "(hollow) are part of neither" in compute_envelope.caption(cut)
+    assert "hollow" not in compute_envelope.caption(tables)
+    runs = cut.finished()
+    lines = compute_envelope.draw(cut).axes[0].get_lines()
+    hollow = [line for line in lines if str(line.get_gid()).startswith("unused-run-")]
+    shown = np.sort(np.concatenate([line.get_ydata() for line in hollow]))
+    assert np.array_equal(shown, np.sort(runs.loc[runs["tokens"] < 2_097_152, "loss_text"]))
+    assert all(line.get_markerfacecolor() == "none" for line in hollow)
+
+
+def test_a_parameter_on_its_bound_has_words_and_no_interval(tables: Tables) -> None:
+    bound = {"certificate": {"status": "boundary", "bounds_hit": ["E"]},
+             "intervals": {"E": None, "alpha": [0.2, 0.4]}}  # fmt: skip
+    cut = altered(tables, chinchilla=bound, envelope=bound)
+    told = "E cannot be told from 0 (certificate: boundary)"
+    assert told in law_fit.caption(cut) and told in compute_envelope.caption(cut)
+    assert "that of a pure power" in compute_envelope.caption(cut)
+    for figure in (law_fit.draw(cut), compute_envelope.draw(cut)):
+        assert any(told in text.get_text() for text in figure.axes[0].texts)
+    steep = {"parameters": {"alpha": 4.0}, "certificate": bound["certificate"]}
+    steep["certificate"] = {"status": "boundary", "bounds_hit": ["alpha"]}
+    assert words.quantity(steep, "alpha", "α").startswith("α cannot be told from 4.00")
+
+
+def test_captions_set_the_law_beside_its_baseline_its_noise_and_its_cut_off(
+    tables: Tables,
+) -> None:
+    caption = law_fit.caption(tables)
+    assert "less than repeating the next smaller size's loss (4.20 %)" in caption
+    assert "from every horizon α = 0.31" in caption and "from 1M tokens α = 0.33" in caption
+    worse = altered(tables, heldout={"baseline_error_percent": 0.01},
+                    chinchilla={"residuals": {"rms_percent": 2.1, "max_percent": 5.0,
+                                              "seed_percent": 1.0}, "sensitivity": []})  # fmt: skip
+    caption = law_fit.caption(worse)
+    assert "misses its loss by" in caption and "(0.01 %)" in caption
+    assert "2.10 %" in caption and "1.00 %" in caption and "2.1 times" in caption
+    assert "every horizon" not in caption
+    unsure = altered(tables, heldout={"certificate": {"status": "boundary", "bounds_hit": ["E"]}})
+    assert "so that is no prediction" in law_fit.caption(unsure)
+    alone = altered(tables, heldout={"baseline_error_percent": None})
+    assert "no baseline" in law_fit.caption(alone)
+
+
+@pytest.mark.parametrize(
+    ("status", "label"), [("undecided", "undecided [14k, > 149k]"), ("not monotone", "")]
+)
+def test_a_threshold_that_is_none_is_told_with_its_reason(
+    tables: Tables, status: str, label: str
+) -> None:
+    rows = tables.thresholds.assign(status=status, label=label or None, estimate=np.nan,
+                                    low=1.4e4, high=np.inf, reason="why")  # fmt: skip
+    vague = replace(tables, thresholds=rows)
+    figure = accuracy_size.draw(vague)
+    assert any((label or status) in text.get_text() for text in figure.axes[0].texts)
+    assert f"{label or status} (why)" in accuracy_size.caption(vague)
+
+
+def test_captions_say_what_bars_and_divergence_mean(tables: Tables) -> None:
+    assert "lower bound of the doubt" in reliability.caption(tables)
+    lost = simulate(num_sizes=3, num_seeds=2, horizons=(65_536, 262_144), tasks=("add_2",),
+                    diverged=(("s2", 1),), rates=False)  # fmt: skip
+    assert "2 runs diverged and were frozen at their last finite step" in loss_curves.caption(lost)

@@ -43,9 +43,13 @@ def test_intervals_hold_the_estimate_and_the_method_names_its_freedom(make_runs:
     assert errors is not None
     assert errors.unconverged == 0
     assert errors.method == "delete-one-size jackknife, t with 3 degrees of freedom"
-    for name, (low, high) in errors.parameter_intervals().items():
+    for name, bounds in errors.parameter_intervals().items():
+        assert bounds is not None
+        low, high = bounds
         assert 0 <= low < fitted.parameters[name] < high
-    low, high = errors.allocation_interval()
+    allocation = errors.allocation_interval()
+    assert allocation is not None
+    low, high = allocation
     assert 0 <= low < high <= 1
     inner, outer = errors.band(table), errors.prediction_interval(table)
     assert np.all(outer[0] < inner[0])
@@ -67,9 +71,11 @@ def test_intervals_cover_the_truth(make_runs: MakeRuns, truth: dict[str, float])
         fitted = fit(form, table, loss, starts=3)
         errors = jackknife(fitted, table, loss, list(runs["size"]), replicas_of(runs))
         assert errors is not None
-        for name, (low, high) in errors.parameter_intervals().items():
-            hits[name] += low <= truth[name] <= high
-        low, high = errors.allocation_interval()
+        for name, bounds in errors.parameter_intervals().items():
+            hits[name] += bounds is not None and bounds[0] <= truth[name] <= bounds[1]
+        allocation = errors.allocation_interval()
+        assert allocation is not None
+        low, high = allocation
         hits["a"] += low <= exponent <= high
         actual = form.predict(truth, target)[0] * np.exp(generator.normal(0, 0.01))
         lows, highs = errors.prediction_interval(target)
@@ -87,5 +93,24 @@ def test_an_irreducible_loss_lies_between_nothing_and_the_smallest_loss() -> Non
     fitted = fit(Chinchilla(), variables, loss)
     errors = jackknife(fitted, variables, loss, [f"{size:.0f}" for size in sizes])
     assert errors is not None
-    low, high = errors.parameter_intervals()["E"]
-    assert 0 <= low <= high <= loss.min()
+    bounds = errors.parameter_intervals()["E"]
+    if "E" in fitted.certificate.bounds_hit:
+        assert bounds is None
+    else:
+        assert bounds is not None and 0 <= bounds[0] <= bounds[1] <= loss.min()
+
+
+def test_a_parameter_on_its_bound_has_no_interval(make_runs: MakeRuns) -> None:
+    runs = make_runs(sizes=6)
+    table = variables_of(runs)
+    loss = 9 * table["N"] ** -0.1 + 30 * table["D"] ** -0.3
+    loss *= np.exp(0.002 * np.random.default_rng(0).standard_normal(len(loss))) * table["N"] ** 0.02
+    loss -= 0.2  # bends the law below any positive E
+    fitted = fit(Chinchilla(), table, loss)
+    assert fitted.certificate.bounds_hit == ("E",)
+    errors = jackknife(fitted, table, loss, list(runs["size"]), replicas_of(runs))
+    assert errors is not None
+    intervals = errors.parameter_intervals()
+    assert intervals["E"] is None
+    assert intervals["alpha"] is not None
+    assert errors.allocation_interval() is not None

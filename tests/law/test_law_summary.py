@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from saltus.errors import TableError
+from saltus.law.checks import cut_offs, seed_percent
 from saltus.law.predict import hold_out_largest
 from saltus.law.summary import plain, summarise_laws
 
@@ -103,3 +104,66 @@ def test_what_is_not_finite_becomes_null() -> None:
 def test_a_missing_column_is_named(make_runs: MakeRuns) -> None:
     with pytest.raises(TableError, match="flops_exact is missing"):
         summarise_laws(make_runs(sizes=4).drop(columns="flops_exact"))
+
+
+def test_the_held_out_prediction_has_a_baseline_and_a_certificate(make_runs: MakeRuns) -> None:
+    runs = make_runs(sizes=6, seeds=3)
+    held = summarise_laws(runs)["heldout"]
+    assert held["baseline"] == "mean loss of s4 at the same tokens"
+    means = runs[runs["size"] == "s4"].groupby("tokens")["loss_text"].mean()
+    last = runs[runs["size"] == "s5"]
+    errors = 100 * np.abs(last["tokens"].map(means) / last["loss_text"] - 1)
+    assert held["baseline_error_percent"] == pytest.approx(errors.mean())
+    assert held["certificate"]["status"] == "converged"
+    assert held["interval_method"] == "delete-one-size jackknife, t with 2 degrees of freedom"
+    assert held["unconverged_refits"] == 0
+    gap = runs[(runs["size"] != "s4") | (runs["tokens"] != runs["tokens"].max())]
+    assert summarise_laws(gap)["heldout"]["baseline_error_percent"] is None
+
+
+def test_residuals_stand_beside_the_spread_of_seeds(make_runs: MakeRuns) -> None:
+    runs = make_runs(sizes=6, seeds=40, noise=0.01)
+    residuals = summarise_laws(runs)["chinchilla"]["residuals"]
+    assert residuals["seed_percent"] == pytest.approx(1.0, rel=0.1)
+    assert residuals["rms_percent"] == pytest.approx(residuals["seed_percent"], rel=0.2)
+    moved = runs["loss_text"] * np.where(runs["size"].isin(["s1", "s4"]), 1.05, 1.0)
+    worse = summarise_laws(runs.assign(loss_text=moved))["chinchilla"]["residuals"]
+    assert worse["seed_percent"] == pytest.approx(residuals["seed_percent"], rel=1e-9)
+    assert worse["rms_percent"] > 1.5 * worse["seed_percent"]
+    assert seed_percent(make_runs(sizes=4, seeds=1)) is None
+
+
+def test_a_cut_off_is_varied(make_runs: MakeRuns) -> None:
+    runs = make_runs(sizes=5, seeds=2, horizons=5)
+    horizons = sorted(int(value) for value in runs["tokens"].unique())
+    law = summarise_laws(runs, minimum_tokens=horizons[1])["chinchilla"]
+    rows = law["sensitivity"]
+    assert [row["minimum_tokens"] for row in rows] == [0, horizons[1], horizons[2]]
+    assert [row["rows"] for row in rows] == [50, 40, 30]
+    assert rows[1]["alpha"] == law["parameters"]["alpha"]
+    assert rows[1]["rms_percent"] == pytest.approx(law["residuals"]["rms_percent"])
+    assert rows[1]["status"] == law["certificate"]["status"]
+    assert all((row["status"] == "boundary") == bool(row["bounds_hit"]) for row in rows)
+    assert cut_offs(runs, 0) == [0, horizons[1]]
+    assert cut_offs(runs, horizons[2]) == [0, horizons[2]]
+    assert cut_offs(runs[runs["tokens"] <= horizons[1]], 0) == []
+
+
+def test_the_band_is_the_jackknifes(make_runs: MakeRuns) -> None:
+    runs = make_runs(sizes=5, seeds=2)
+    summary = summarise_laws(runs)
+    rows = pd.DataFrame(summary["chinchilla"]["band"])
+    assert set(rows["size"]) == set(runs["size"]) and len(rows) == 5 * 12
+    ends = [float(runs["tokens"].min()), float(runs["tokens"].max())]
+    assert [rows["tokens"].min(), rows["tokens"].max()] == pytest.approx(ends)
+    fitted = pd.DataFrame(summary["fitted"])
+    for size, part in rows.groupby("size"):
+        law = fitted[(fitted["size"] == size) & (fitted["tokens"] == ends[0])]["predicted"].iloc[0]
+        first = part.sort_values("tokens").iloc[0]
+        assert first["low"] < law < first["high"]
+
+
+def test_the_envelope_counts_its_unconverged_refits(make_runs: MakeRuns) -> None:
+    envelope = summarise_laws(make_runs(sizes=6, seeds=3))["envelope"]
+    assert envelope["unconverged_refits"] == 0
+    assert envelope["intervals"]["alpha"] is not None

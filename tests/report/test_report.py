@@ -1,13 +1,16 @@
 """The report: one file, no network, every figure with words, every answer with its source."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from simulated import simulate
 
 from saltus.errors import TableError
 from saltus.figure.catalogue import FIGURES, available, draw_all
+from saltus.figure.seed_spread import deviation_within
 from saltus.figure.tables import Tables
 from saltus.report.answers import headline
 from saltus.report.render import render
@@ -109,3 +112,61 @@ def test_names_are_escaped(tables: Tables, directory: Path) -> None:
 def test_a_missing_figure_is_one_line(tables: Tables, tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"loss-curves\.svg: missing"):
         render(tables, tmp_path)
+
+
+def changed(tables: Tables, **laws: dict[str, Any]) -> Tables:
+    """Return the tables with some entries of their laws changed."""
+    found = {name: {**tables.laws[name], **entry} for name, entry in laws.items()}
+    return replace(tables, laws={**tables.laws, **found})
+
+
+def test_a_size_is_predicted_only_below_the_baseline_and_certified(tables: Tables) -> None:
+    assert "has not seen is predicted" in headline(tables)[0].short
+    worse = headline(changed(tables, heldout={"baseline_error_percent": 0.01}))[0]
+    assert "misses" in worse.short and "repeating the next smaller size's loss" in worse.short
+    assert "(0.01 %)" in worse.details[-1]
+    unsure = {"certificate": {"status": "boundary", "bounds_hit": ["E"]}}
+    answer = headline(changed(tables, heldout=unsure))[0]
+    assert "predicted" not in answer.short and "boundary" in answer.short
+
+
+def test_a_lack_of_fit_is_the_answer(tables: Tables) -> None:
+    residuals = {"rms_percent": 2.1, "max_percent": 5.0, "seed_percent": 1.0}
+    entry = {"residuals": residuals, "intervals": {"alpha": [0.0, 1.0], "beta": None}}
+    answer = headline(changed(tables, chinchilla=entry))[0]
+    assert answer.short == "Not this one: residuals are 2.1 times the spread of seeds"
+    assert any("2.10 %" in detail and "1.00 %" in detail for detail in answer.details)
+    entry["residuals"] = {**residuals, "rms_percent": 1.4}
+    short = headline(changed(tables, chinchilla=entry))[0].short
+    assert short == "Not certain: α and β may be zero"
+
+
+def test_the_mean_of_a_size_has_a_standard_error(tables: Tables) -> None:
+    (detail,) = (detail for detail in headline(tables)[-1].details if "standard error" in detail)
+    within = deviation_within(tables)
+    assert f"{within:.2f} %" in detail and f"{within / 2**0.5:.2f} %" in detail
+
+
+def test_the_cut_off_has_a_grid(tables: Tables) -> None:
+    (grid,) = (grid for grid in grids(tables) if "shortest horizon" in grid.title)
+    assert [row[0] for row in grid.rows] == ["from every horizon", "from 1M tokens"]
+
+
+@pytest.mark.parametrize(
+    ("status", "one", "several"),
+    [
+        ("undecided", "has a threshold that", "have thresholds that"),
+        ("not monotone", "does not rise", "do not rise"),
+        ("above largest", "stays below", "stay below"),
+        ("crossed", "is right half", "are right half"),
+    ],
+)
+def test_thresholds_are_told_in_number_and_with_their_reason(
+    tables: Tables, directory: Path, status: str, one: str, several: str
+) -> None:
+    rows = tables.thresholds.assign(status=status, label=f"{status} [14k, > 149k]", reason="why so")
+    for frame, sentence in ((rows, several), (rows.iloc[:1], one)):
+        told = replace(tables, thresholds=frame)
+        (detail,) = headline(told)[1].details
+        assert sentence in detail and "([14k, > 149k]; why so)" in detail
+    assert f"{status}: why so" in render(replace(tables, thresholds=rows), directory)

@@ -45,7 +45,8 @@ COLUMNS = {
     "thresholds": """
         task arm axis size level status estimate low high label censored first_crossing_low
         first_crossing_high sustained_crossing_low sustained_crossing_high width_decades
-        overdispersion fit_status largest smallest num_replicas num_items guess_rate reason""",
+        overdispersion heterogeneity fit_status largest smallest num_replicas num_items guess_rate
+        reason""",
     "calibration": """
         run size seed horizon params_nonembedding params_total loss_text level tempered
         temperature n accuracy confidence ece ece_equal_mass l2_squared_debiased brier nll

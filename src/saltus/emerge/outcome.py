@@ -18,7 +18,9 @@ class Threshold:
     censored: none | right | left. fit_status: converged | width < gap | bound hit |
     max iterations | bracket | not fitted. A crossing (low, high] is of the mean accuracies:
     `first` the first from below to at/above the level, `sustained` the last if no later mean is
-    below; a low of None means that the smallest was already above.
+    below; a low of None means that the smallest was already above. `low` and `high` are a 95 %
+    interval if crossed, a one-sided limit if censored, and else the bracket that is left open.
+    heterogeneity: factor by which the deviance was divided, along size only.
     """
 
     status: str
@@ -33,6 +35,7 @@ class Threshold:
     sustained_crossing_high: float | None
     width_decades: float | None
     overdispersion: float | None
+    heterogeneity: float | None
     fit_status: str
     largest: float
     smallest: float
@@ -86,6 +89,7 @@ def blank(scales: FloatArray, crossings: Crossings, num_replicas: int) -> Thresh
         sustained_crossing_high=sustained[1],
         width_decades=None,
         overdispersion=None,
+        heterogeneity=None,
         fit_status="not fitted",
         largest=float(scales[-1]),
         smallest=float(scales[0]),
@@ -97,6 +101,39 @@ def blank(scales: FloatArray, crossings: Crossings, num_replicas: int) -> Thresh
 def undecided(base: Threshold, reason: str) -> Threshold:
     """Too little to tell; the crossings of the means stand."""
     return replace(base, reason=reason)
+
+
+def unsettled(base: Threshold, low: float | None, high: float | None, reason: str) -> Threshold:
+    """Undecided within a bracket, since the data speak for either side; no estimate."""
+    bracket = format_interval(None, low, high, base.smallest, base.largest)
+    return replace(
+        base, low=low, high=high, label=f"undecided {bracket}", width_decades=None, reason=reason
+    )
+
+
+def with_remark(base: Threshold, remark: str) -> Threshold:
+    """Append a remark to the reason unless the reason says it already."""
+    if remark in base.reason:
+        return base
+    return replace(base, reason="; ".join(part for part in (base.reason, remark) if part))
+
+
+def fall_text(sizes: FloatArray, means: FloatArray, start: int, end: int) -> str:
+    """Say between which of the sizes (S,) the mean accuracy (S,) falls, with both means."""
+    best = f"{means[start]:.2f} at {format_count(float(sizes[start]))}"
+    if end == sizes.size - 1:
+        return f"the largest size does worse ({means[end]:.2f}) than a smaller one ({best})"
+    fallen = f"{means[end]:.2f} at {format_count(float(sizes[end]))}"
+    return f"the mean accuracy falls from {best} to {fallen}"
+
+
+def outside_gap(below: float | None, reached: float) -> str:
+    """Say that the curve and the means cross the level at different places."""
+    start = "the smallest size" if below is None else format_count(below)
+    return (
+        "the curve's half point lies outside the gap in which the means cross "
+        f"({start} to {format_count(reached)}), so the curve does not describe them"
+    )
 
 
 def crossed(
@@ -145,9 +182,9 @@ def below_smallest(base: Threshold, high: float | None, reason: str) -> Threshol
     )
 
 
-def not_monotone(base: Threshold, reason: str) -> Threshold:
-    """Crossed more than once in earnest: from the first to the sustained crossing, no estimate."""
-    low, high = base.first_crossing_low, base.sustained_crossing_high
+def not_monotone(base: Threshold, high: float | None, reason: str) -> Threshold:
+    """Fallen back in earnest: from the first crossing to `high`, where it is held; no estimate."""
+    low = base.first_crossing_low
     bracket = format_interval(None, low, high, base.smallest, base.largest)
     return replace(
         base,

@@ -30,6 +30,7 @@ THRESHOLD_COLUMNS = (
     "sustained_crossing_high",
     "width_decades",
     "overdispersion",
+    "heterogeneity",
     "fit_status",
     "largest",
     "smallest",
@@ -48,6 +49,7 @@ _NUMBERS = (
     "sustained_crossing_high",
     "width_decades",
     "overdispersion",
+    "heterogeneity",
 )
 _NEEDED = (
     "size",

@@ -12,18 +12,22 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import stats
 
-from saltus.emerge import censored, psychometric
+from saltus.emerge import censored, monotone, psychometric
 from saltus.emerge.outcome import (
     Threshold,
     above_largest,
     below_smallest,
     blank,
     crossed,
+    fall_text,
     find_crossings,
     not_monotone,
+    outside_gap,
     undecided,
+    unsettled,
+    with_remark,
 )
 from saltus.emerge.scores import wilson
 
@@ -34,6 +38,8 @@ _ALPHA = 0.05
 # A rise narrower than this many gaps is carried by one or two sizes, and the offset of one size
 # from the curve cannot be told from a shift of the curve: the interval is at least the gap.
 _RESOLVED_GAPS = 2.5
+# A largest size that does worse than a smaller one by less than what is printed is not worth words.
+_WORSE = 0.01
 
 
 def threshold_along_size(
@@ -50,23 +56,38 @@ def threshold_along_size(
     profile likelihood of the beta-binomial curve with an F(1, S - 2) cutoff (S sizes), since
     sizes, not items, carry the information, widened by `psychometric.heterogeneity` where sizes
     scatter about the curve more than their replicas do, and never narrower than the gap in which
-    the means cross unless the rise spans 2.5 gaps. In simulations of 8 sizes × 5 seeds it covered
-    .94-1.0 when only seeds scatter, .85-.93 when sizes do too (by as much as a seed at the worst).
-    The lower asymptote is `guess_rate`, or the lowest mean if that is lower (a model that answers
-    nothing scores less than the best constant answer). The level is crossed more than once in
-    earnest (`not monotone`) if a parametric bootstrap of the closest monotone means, seeded by
-    `seed`, has p < .05. Raises ValueError if the arrays differ in length or are empty, a scale is
-    not positive, or successes lie outside [0, trials].
+    the means cross unless the rise spans 2.5 gaps and the estimate lies within that gap. In
+    simulations of 8 sizes × 5 seeds it covered .94-1.0 when only seeds scatter, .85-.93 when sizes
+    do too (by as much as a seed at the worst). The lower asymptote is `guess_rate`, or the lowest
+    mean if that is lower (a model that answers nothing scores less than the best constant answer).
+    The status is `not monotone` if the accuracy falls back to the level or below it beyond chance
+    (`saltus.emerge.monotone`, p < .05, seeded by `seed`). Where means and curve disagree on which
+    side of the level an end of the ladder lies, or the means reach the level at a smaller size
+    only, it is `undecided`. `reason` says whenever the largest size does worse than a smaller one.
+    Raises ValueError if the arrays differ in length or are empty, a scale is not positive, or
+    successes lie outside [0, trials].
     """
     cells = _cells(scale, successes, trials, guess_rate, level)
-    sizes = np.unique(np.asarray(scale, dtype=np.float64))
     means = psychometric.size_means(cells)
+    sizes = np.unique(np.asarray(scale, dtype=np.float64))
+    result = _along_size(cells, sizes, means, guess_rate, seed)
+    best = int(means.argmax())
+    if best < sizes.size - 1 and means[best] - means[-1] >= _WORSE:
+        result = with_remark(result, fall_text(sizes, means, best, sizes.size - 1))
+    return result
+
+
+def _along_size(
+    cells: psychometric.Cells, sizes: FloatArray, means: FloatArray, guess_rate: float, seed: int
+) -> Threshold:
+    """The threshold of `threshold_along_size`; sizes, means: (S,), in parameters and accuracy."""
+    level = cells.level
     crossings = find_crossings(sizes, means, level)
     base = blank(sizes, crossings, cells.trials.size)
     if guess_rate >= level:
         return undecided(base, f"guessing alone ({guess_rate:.2f}) reaches the level")
     if sizes.size < MIN_SIZES:
-        return undecided(base, f"{sizes.size} sizes, at least {MIN_SIZES} needed")
+        return undecided(base, f"{sizes.size} sizes were tried, at least {MIN_SIZES} are needed")
 
     fit = psychometric.fit_curve(cells)
     base = replace(
@@ -74,26 +95,43 @@ def threshold_along_size(
         fit_status=fit.status,
         width_decades=fit.width_decades,
         overdispersion=fit.overdispersion,
+        heterogeneity=psychometric.heterogeneity(cells, fit),
     )
-    if not crossings.monotone and _drop_probability(cells, means, fit, seed) < _ALPHA:
-        return not_monotone(base, "the mean accuracy falls back below the level (p < .05)")
-    cutoff = float(stats.f.ppf(1 - _ALPHA, 1, sizes.size - 2))
-    cutoff *= psychometric.heterogeneity(cells, fit)
+    fall = monotone.largest_fall(cells, fit.overdispersion, seed)
+    if fall is not None and fall.p_value < _ALPHA:
+        held = None
+        if fall.end + 1 < sizes.size and crossings.sustained is not None:
+            held = max(float(sizes[fall.end + 1]), crossings.sustained[1])
+        text = fall_text(sizes, means, fall.start, fall.end)
+        return not_monotone(base, held, f"{text}, more than chance explains (p < .05)")
+    cutoff = float(stats.f.ppf(1 - _ALPHA, 1, sizes.size - 2)) * (base.heterogeneity or 1.0)
     ends = psychometric.location_interval(cells, fit, cutoff)
     low, high = (None if end is None else float(10**end) for end in ends)
     estimate = float(10**fit.location)
-    if means[-1] < level or estimate > base.largest:
-        return above_largest(base, low, "")
-    if (means >= level).all() or estimate < base.smallest:
+    if means[-1] < level:
+        if crossings.first is None:
+            return above_largest(base, low, "")
+        told = "the level is reached at a smaller size, not at the largest"
+        told += "; the fall is within the spread of replicas"
+        return unsettled(base, crossings.first[0], None, told)
+    if (means >= level).all():
         return below_smallest(base, high, "")
 
-    below = None if crossings.first is None else crossings.first[0]
-    reached = None if crossings.sustained is None else crossings.sustained[1]
-    if below is None or reached is None:
-        return crossed(base, estimate, low, high, "")
-    gap = float(np.log10(reached / below))
+    assert crossings.first is not None and crossings.sustained is not None
+    below, reached = crossings.first[0], crossings.sustained[1]
+    if estimate > base.largest:
+        low = None if low is None or below is None else min(low, below)
+        told = f"the mean of the largest size reaches the level ({means[-1]:.2f})"
+        return unsettled(base, low, None, f"{told}, the curve only beyond it")
+    if estimate < base.smallest:
+        high = None if high is None else max(high, reached)
+        if below is None:
+            return below_smallest(base, high, "")
+        told = f"the mean of the smallest size is below the level ({means[0]:.2f})"
+        return unsettled(base, None, high, f"{told}, the curve above it already")
     reason = ""
-    if fit.width_decades < gap:
+    gap = np.inf if below is None else float(np.log10(reached / below))
+    if below is not None and fit.width_decades < gap:
         # The width is not identified and the location only within the gap: take its middle.
         pinned_low = below if low is None else max(below, low)
         pinned_high = reached if high is None else min(reached, high)
@@ -101,8 +139,11 @@ def threshold_along_size(
             estimate = float(np.sqrt(pinned_low * pinned_high))
         base = replace(base, fit_status="width < gap", width_decades=None)
         reason = "the rise lies within one gap of the ladder"
-    if fit.width_decades < _RESOLVED_GAPS * gap:
-        low = None if low is None else min(low, below)
+    outside = not (below or 0.0) <= estimate <= reached
+    if outside:
+        reason = "; ".join(part for part in (reason, outside_gap(below, reached)) if part)
+    if outside or (below is not None and fit.width_decades < _RESOLVED_GAPS * gap):
+        low = None if low is None or below is None else min(low, below)
         high = None if high is None else max(high, reached)
     return crossed(base, estimate, low, high, reason)
 
@@ -134,14 +175,15 @@ def threshold_along_tokens(
     num_trunks = int(trunk.max()) + 1
     base = blank(horizons, find_crossings(horizons, means, level), num_trunks)
     if horizons.size < 2:
-        return undecided(base, "one horizon, at least 2 needed")
+        return undecided(base, "one horizon was tried, at least 2 are needed")
 
     records = censored.crossing_records(tokens, trunk, share >= level)
     num_reached = int(np.isfinite(records.reached).sum())
     counted = f"{num_reached} of {num_trunks} seeds reach the level"
     fallen = _num_fallen(tokens, hits, total, trunk, level)
     if 2 * fallen > num_trunks:
-        return not_monotone(base, f"{fallen} of {num_trunks} seeds fall back below the level")
+        told = f"{fallen} of {num_trunks} seeds fall back below the level"
+        return not_monotone(base, base.sustained_crossing_high, told)
     if num_reached == 0:
         return above_largest(replace(base, fit_status="bracket"), base.largest, counted)
     if (records.below == 0).all():
@@ -198,48 +240,6 @@ def _cells(
         level=level,
         lapse_free=psychometric.plateau_sizes(cells) >= 2,
     )
-
-
-def _drop_probability(
-    cells: psychometric.Cells,
-    means: FloatArray,
-    fit: psychometric.CurveFit,
-    seed: int,
-    draws: int = 1999,
-) -> float:
-    """p-value of the largest fall across the level under the closest monotone means.
-
-    The replicas of a size are beta-binomial about the isotonic means, with the over-dispersion
-    seen within sizes (moments), or that of the fitted curve if no size has two replicas.
-    """
-    _, index, counts = np.unique(cells.log_scale, return_inverse=True, return_counts=True)
-    share = cells.successes / cells.trials
-    inverse_trials = float((1 / cells.trials).mean())
-    binomial = float(((counts - 1) * means * (1 - means)).sum())
-    rho = fit.overdispersion
-    if counts.max() > 1 and binomial > 0:
-        within = float(((share - means[index]) ** 2).sum())
-        rho = (within / binomial - inverse_trials) / (1 - inverse_trials)
-    rho = float(np.clip(rho, 1e-4, 0.98))
-    concentration = (1 - rho) / rho
-    monotone = optimize.isotonic_regression(means, weights=counts).x[index]
-    monotone = np.clip(monotone, 1e-6, 1 - 1e-6)
-    rng = np.random.default_rng(seed)
-    chance = rng.beta(monotone * concentration, (1 - monotone) * concentration, (draws, share.size))
-    drawn = rng.binomial(cells.trials.astype(np.int64), chance) / cells.trials
-    member = (index[:, None] == np.arange(counts.size)) / counts
-    simulated = _largest_drop(drawn @ member, cells.level)
-    observed = _largest_drop(means[None, :], cells.level)[0]
-    return float((1 + (simulated >= observed - 1e-12).sum()) / (1 + draws))
-
-
-def _largest_drop(means: FloatArray, level: float) -> FloatArray:
-    """Largest fall from a mean at/above the level to a later one below it; (P, S) to (P,)."""
-    above = np.where(means >= level, means, -np.inf)
-    highest = np.maximum.accumulate(above, axis=1)
-    drop = np.where(means < level, highest - means, 0.0)
-    largest: FloatArray = np.maximum(drop.max(axis=1), 0.0)
-    return largest
 
 
 def _num_fallen(

@@ -27,12 +27,24 @@ def told(row: dict[str, Any] | None) -> str:
     """Return a threshold as a panel prints it: `half right at 41k [31k, 56k]`."""
     if row is None:
         return "no threshold estimated"
-    status, label = str(row["status"]), str(row["label"] or "")
+    status, label = str(row["status"]), words.remark(row["label"])
     if status not in ("crossed", "above largest", "below smallest"):
         return label or status
     if label[:1] in "<>":
         return f"half right {label}"
     return f"half right {'in' if label[:1] == '[' else 'at'} {label}"
+
+
+def told_with_reason(row: dict[str, Any] | None) -> str:
+    """Return a threshold as the caption prints it, with the reason where none was found."""
+    short = told(row).removeprefix("half right ")
+    reason = words.remark((row or {}).get("reason"))
+    unclear = row is not None and row["status"] not in (
+        "crossed",
+        "above largest",
+        "below smallest",
+    )
+    return f"{short} ({reason})" if unclear and reason else short
 
 
 @style.themed
@@ -123,7 +135,7 @@ def _threshold(axes: Axes, row: dict[str, Any] | None, limits: tuple[float, floa
         low = low if np.isfinite(low) and low > 0 else limits[0] / 2
         high = high if np.isfinite(high) else limits[1] * 2
         axes.axvspan(low, high, color=style.THRESHOLD, alpha=0.16, linewidth=0, zorder=0)
-    if np.isfinite(estimate):
+    if np.isfinite(estimate) and row["status"] == "crossed":
         axes.axvline(estimate, color=style.THRESHOLD, linewidth=1.5, zorder=2)
 
 
@@ -137,7 +149,7 @@ def caption(tables: Tables) -> str:
     items = rows["items"].astype(int)
     spans = f"{items.min():,}" if items.min() == items.max() else f"{items.min():,}–{items.max():,}"
     words_of = [
-        f"{words.task(task, arm)} {told(threshold(tables, task, arm)).removeprefix('half right ')}"
+        f"{words.task(task, arm)} {told_with_reason(threshold(tables, task, arm))}"
         for task, arm in pairs
     ]
     return (

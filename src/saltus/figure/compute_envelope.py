@@ -12,31 +12,20 @@ from matplotlib.patches import Patch
 
 from saltus.figure import style, words
 from saltus.figure.tables import Tables
-
-
-def optimal_params(
-    parameters: Mapping[str, float], flops: np.ndarray, flops_per_parameter_token: float
-) -> np.ndarray:
-    """Return N* for each budget C under C = k·N·D (Hoffmann et al. 2022, equation 4).
-
-    N* = G·(C/k)^(β/(α+β)), G = (αA/(βB))^(1/(α+β)).
-    """
-    alpha, beta = parameters["alpha"], parameters["beta"]
-    scale = (alpha * parameters["A"] / (beta * parameters["B"])) ** (1 / (alpha + beta))
-    best: np.ndarray = scale * (flops / flops_per_parameter_token) ** (beta / (alpha + beta))
-    return best
+from saltus.law.approaches import compute_optimal
+from saltus.law.forms import PowerLaw
 
 
 def envelope_points(tables: Tables) -> pd.DataFrame:
-    """Return the envelope's points; from the runs when `laws.json` has none."""
-    envelope = tables.laws.get("envelope")
-    points = pd.DataFrame(list((envelope or {}).get("points") or []))
-    if len(points):
-        return points
-    runs = tables.finished()
-    means = runs.groupby(["size", "tokens"], as_index=False)[["flops_exact", "loss_text"]].mean()
-    means = means.sort_values("flops_exact").rename(columns={"loss_text": "loss"})
-    return means[means["loss"] <= means["loss"].cummin()]
+    """Return the envelope's points (flops_exact, loss, size, tokens); perhaps none."""
+    points = list((tables.laws.get("envelope") or {}).get("points") or [])
+    return pd.DataFrame(points, columns=["flops_exact", "loss", "size", "tokens"])
+
+
+def shortest(tables: Tables) -> float:
+    """Return the fewest tokens of a run that the laws used (0 where they used none)."""
+    tokens = ((tables.laws.get("chinchilla") or {}).get("range") or {}).get("tokens")
+    return float(tokens[0]) if tokens else 0.0
 
 
 @style.themed
@@ -57,6 +46,9 @@ def draw(tables: Tables) -> Figure:
         Line2D([], [], color=style.INK, marker="o", markerfacecolor="none", markersize=8,
                linestyle="none", label="on the envelope"),
     ]  # fmt: skip
+    if (runs["tokens"] < shortest(tables)).any():
+        extra.append(Line2D([], [], color=style.SOFT, marker="o", markerfacecolor="white",
+                            markersize=4, linestyle="none", label="not in the fits"))  # fmt: skip
     if tables.law("envelope"):
         extra.append(Line2D([], [], color=style.INK, linestyle=(0, (4, 2)), label="envelope's law"))
     if tables.law("chinchilla"):
@@ -67,23 +59,33 @@ def draw(tables: Tables) -> Figure:
 
 
 def _losses(axes: Axes, tables: Tables, runs: pd.DataFrame, points: pd.DataFrame) -> None:
-    palette = style.colours(tables)
+    palette, least = style.colours(tables), shortest(tables)
     for size in tables.sizes():
         rows = runs[runs["size"] == size]
-        axes.plot(rows["flops_exact"], rows["loss_text"], "o", color=palette[size], markersize=3,
-                  alpha=0.45, markeredgewidth=0)  # fmt: skip
-        means = rows.groupby("tokens")[["flops_exact", "loss_text"]].mean()
+        means = rows.groupby("tokens")[["flops_exact", "loss_text"]].mean().reset_index()
         axes.plot(means["flops_exact"], means["loss_text"], color=palette[size], linewidth=1.6,
-                  marker="o", markersize=4.5, markeredgecolor="white", zorder=3)  # fmt: skip
+                  zorder=3)  # fmt: skip
+        for part, small, gid in ((rows, True, "run"), (means, False, "mean")):
+            for used in (True, False):
+                here = part[(part["tokens"] >= least) == used]
+                face = palette[size] if used else "none" if small else "white"
+                edge = "white" if used and not small else palette[size]
+                axes.plot(here["flops_exact"], here["loss_text"], "o", markerfacecolor=face,
+                          markeredgecolor=edge, markersize=3 if small else 4.5,
+                          alpha=0.45 if small else 1.0,
+                          markeredgewidth=0.0 if small and used else 0.8,
+                          zorder=2 if small else 3.5,
+                          gid=f"{gid if used else 'unused-' + gid}-{size}")  # fmt: skip
     axes.plot(points["flops_exact"], points["loss"], "o", markerfacecolor="none", markersize=8.5,
               markeredgecolor=style.INK, markeredgewidth=1.1, zorder=4)  # fmt: skip
     law = tables.law("envelope")
     if law:
-        values = law["parameters"]
         flops = np.geomspace(points["flops_exact"].min(), points["flops_exact"].max(), 60)
-        line = values["E"] + values["A"] * flops ** -values["alpha"]
+        line = PowerLaw("C").predict(law["parameters"], {"C": flops})
         axes.plot(flops, line, color=style.INK, linewidth=1.2, linestyle=(0, (4, 2)), zorder=5)
         below = f"envelope: exponent {words.parameter(law, 'alpha')}"
+        if words.on_bound(law, "E"):
+            below += f" of a pure power\nE {words.parameter(law, 'E')}"
     else:
         below = f"envelope: {tables.refusal('envelope')}"
     style.subtitle(axes, "loss for a budget", below)
@@ -115,13 +117,13 @@ def _best(axes: Axes, runs: pd.DataFrame, law: Mapping[str, Any]) -> str:
     """Draw the law's best size with the interval of its slope; return the line that tells it."""
     flops = np.geomspace(runs["flops_exact"].min(), runs["flops_exact"].max(), 60)
     unit = float((runs["flops_exact"] / (runs["params_total"] * runs["tokens"])).median())
-    best = optimal_params(law["parameters"], flops, unit)
+    best = compute_optimal(law["parameters"], flops, unit)[0]
     axes.plot(flops, best, color=style.INK, linewidth=1.3, zorder=3)
     allocation = law.get("allocation") or {}
     bounds = allocation.get("interval")
     if isinstance(bounds, (list, tuple)) and np.isfinite([words.finite(b) for b in bounds]).all():
         middle = float(np.sqrt(flops[0] * flops[-1]))
-        pivot = optimal_params(law["parameters"], np.array([middle]), unit)[0]
+        pivot = float(compute_optimal(law["parameters"], middle, unit)[0])
         ends = [pivot * (flops / middle) ** float(bound) for bound in bounds]
         axes.fill_between(flops, np.minimum(*ends), np.maximum(*ends), color=style.SOFT,
                           alpha=0.2, linewidth=0, zorder=1)  # fmt: skip
@@ -140,12 +142,20 @@ def caption(tables: Tables) -> str:
         f"rings mark {words.plural(len(envelope_points(tables)), 'point')} of the lower envelope."
     ]
     if envelope:
-        parts.append(
-            f"The envelope falls with exponent {words.parameter(envelope, 'alpha')} towards "
-            f"{words.parameter(envelope, 'E')} nats per token."
-        )
+        falls = f"The envelope falls with exponent {words.parameter(envelope, 'alpha')}"
+        told = words.parameter(envelope, "E")
+        if words.on_bound(envelope, "E"):
+            parts.append(f"{falls}, that of a pure power: its E {told}.")
+        else:
+            parts.append(f"{falls} towards {told} nats per token.")
     else:
         parts.append(f"No envelope law was fitted: {tables.refusal('envelope')}.")
+    least = shortest(tables)
+    if hollow := int((runs["tokens"] < least).sum()):
+        parts.append(
+            f"{words.plural(hollow, 'run')} below {words.count(least)} tokens (hollow) are part of "
+            "neither envelope nor law, by the study's own rule."
+        )
     if law:
         allocation = law.get("allocation") or {}
         told = words.with_interval(allocation.get("a"), allocation.get("interval"))

@@ -17,15 +17,17 @@ from matplotlib.patches import Patch
 from saltus.figure import style, words
 from saltus.figure.spread import dodge
 from saltus.figure.tables import Tables
+from saltus.law.forms import Chinchilla
+
+MISFIT = 1.5  # r.m.s. residual over the spread of seeds above which a law does not fit
 
 
-def predict(parameters: Mapping[str, float], params_total: Any, tokens: Any) -> Any:
-    """Return E + A·N^−α + B·D^−β in nats per token; arrays broadcast."""
-    return (
-        parameters["E"]
-        + parameters["A"] * np.asarray(params_total, float) ** -parameters["alpha"]
-        + parameters["B"] * np.asarray(tokens, float) ** -parameters["beta"]
-    )
+def misfit(law: Mapping[str, Any]) -> float:
+    """Return the r.m.s. residual over the seeds' spread where it says a lack of fit, else NaN."""
+    residuals = law.get("residuals") or {}
+    seeds = words.finite(residuals.get("seed_percent"))
+    ratio = words.finite(residuals.get("rms_percent")) / seeds if seeds > 0 else np.nan
+    return ratio if ratio > MISFIT else np.nan
 
 
 def unused_runs(tables: Tables) -> list[str]:
@@ -84,14 +86,16 @@ def _law(axes: Axes, tables: Tables, law: Mapping[str, Any]) -> None:
     unused = runs["run"].isin(unused_runs(tables))
     fitted = runs.loc[~unused, "tokens"]
     tokens = np.geomspace(fitted.min() / 1.1, fitted.max() * 1.2, 60)
-    scale = words.finite((law.get("residuals") or {}).get("rms_percent")) / 100
+    band = pd.DataFrame(list(law.get("band") or []))
     held = tables.law("heldout")
     for size in tables.sizes():
-        line = predict(law["parameters"], tables.count(size, "params_total"), tokens)
+        params = np.full(len(tokens), tables.count(size, "params_total"))
+        line = Chinchilla().predict(law["parameters"], {"N": params, "D": tokens})
         axes.plot(tokens, line, color=palette[size], linewidth=1.5, zorder=3)
-        if np.isfinite(scale):
-            axes.fill_between(tokens, line * (1 - scale), line * (1 + scale),
-                              color=palette[size], alpha=0.16, linewidth=0, zorder=1)  # fmt: skip
+        if len(band):
+            rows = band[band["size"] == size]
+            axes.fill_between(rows["tokens"], rows["low"], rows["high"], color=palette[size],
+                              alpha=0.16, linewidth=0, zorder=1, gid=f"band-{size}")  # fmt: skip
     if held and held["rows"]:
         rows = pd.DataFrame(held["rows"]).drop_duplicates("tokens").sort_values("tokens")
         colour = palette.get(str(held["size"]), style.SOFT)
@@ -102,7 +106,7 @@ def _law(axes: Axes, tables: Tables, law: Mapping[str, Any]) -> None:
                               edgecolor=colour, hatch="//////", linewidth=0, alpha=0.5,
                               zorder=2)  # fmt: skip
     names = {"E": "E", "alpha": "α", "beta": "β"}
-    told = [f"{sign} = {words.parameter(law, key)}" for key, sign in names.items()]
+    told = [words.quantity(law, key, sign) for key, sign in names.items()]
     style.subtitle(axes, r"$L = E + A\,N^{-α} + B\,D^{-β}$", "      ".join(told))
 
 
@@ -139,10 +143,9 @@ def _residuals(axes: Axes, tables: Tables, spread: float) -> None:
 
 
 def _handles(tables: Tables) -> list[Any]:
-    handles: list[Any] = [
-        Line2D([], [], color=style.SOFT, linewidth=1.5, label="law"),
-        Patch(color=style.SOFT, alpha=0.2, linewidth=0, label="± r.m.s. residual"),
-    ]
+    handles: list[Any] = [Line2D([], [], color=style.SOFT, linewidth=1.5, label="law")]
+    if (tables.law("chinchilla") or {}).get("band"):
+        handles.append(Patch(color=style.SOFT, alpha=0.2, linewidth=0, label="95 % of the law"))
     held = tables.law("heldout")
     if held:
         handles += [
@@ -161,18 +164,86 @@ def _handles(tables: Tables) -> list[Any]:
     return handles
 
 
+def certified(held: Mapping[str, Any]) -> str:
+    """Return the status of the certificate of the law without the size held out."""
+    return str((held.get("certificate") or {}).get("status", "none"))
+
+
+def predicted(held: Mapping[str, Any]) -> bool:
+    """Return whether a size not seen counts as predicted.
+
+    Only where the error is below the baseline's and the fit without the size is certified.
+    """
+    error, baseline = errors_of(held)
+    return error < baseline and certified(held) == "converged"
+
+
+def errors_of(held: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the mean absolute errors of the law and of the baseline in percent (NaN if none)."""
+    return (
+        words.finite(held.get("mean_absolute_error_percent")),
+        words.finite(held.get("baseline_error_percent")),
+    )
+
+
 def prediction(held: Mapping[str, Any]) -> str:
-    """Return how well the size held out was predicted, as one sentence."""
+    """Return how well the size held out was predicted, beside the baseline, as one sentence."""
     share = words.finite(held.get("inside_share"))
     runs = words.plural(len(held["rows"]), "run")
     inside = f"no interval was to be had for its {runs}"
     if np.isfinite(share):
         inside = f"{round(share * len(held['rows']))} of {runs} lie inside the 95 % interval"
-    error = words.percent(held.get("mean_absolute_error_percent"), 2)
-    return (
-        f"A law fitted without {held['size']} predicts its loss with a mean absolute error of "
-        f"{error}; {inside}."
+    error, baseline = errors_of(held)
+    told = words.percent(error, 2)
+    repeated = f"repeating the next smaller size's loss ({words.percent(baseline, 2)})"
+    law = f"A law fitted without {held['size']}"
+    doubt = "" if certified(held) == "converged" else f" (its certificate: {certified(held)})"
+    if not np.isfinite(baseline):
+        return f"{law}{doubt} is off by {told} on average, with no baseline beside it; {inside}."
+    if predicted(held):
+        return f"{law} predicts its loss to {told} on average, less than {repeated}; {inside}."
+    if error < baseline:
+        return (
+            f"{law} is off by {told} on average, less than {repeated}, but its certificate is "
+            f"“{certified(held)}” and not “converged”, so that is no prediction; {inside}."
+        )
+    return f"{law}{doubt} misses its loss by {told} on average, more than {repeated}; {inside}."
+
+
+def lack_of_fit(law: Mapping[str, Any]) -> str:
+    """Return the residuals beside the spread of seeds, as one sentence."""
+    found = law.get("residuals") or {}
+    seeds, ratio = words.finite(found.get("seed_percent")), misfit(law)
+    told = (
+        f"Residuals have an r.m.s. of {words.percent(found.get('rms_percent'), 2)}, at most "
+        f"{words.percent(found.get('max_percent'), 2)}"
     )
+    if not np.isfinite(seeds):
+        return f"{told}; without repeated seeds there is nothing to compare them with."
+    told += f", against a spread of seeds of {words.percent(seeds, 2)} (pooled s.d. at one size "
+    told += "and horizon)"
+    if np.isfinite(ratio):
+        return f"{told}: {ratio:.1f} times that, so the law does not fit within the noise."
+    return f"{told}."
+
+
+def cut_off(row: Mapping[str, Any]) -> str:
+    """Return a row's cut-off in words: `from 98k tokens`, or `from every horizon`."""
+    least = int(row["minimum_tokens"])
+    return f"from {words.count(least)} tokens" if least else "from every horizon"
+
+
+def sensitivity(law: Mapping[str, Any]) -> str:
+    """Return how far the exponents move with the shortest horizon fitted, as one sentence."""
+    rows = list(law.get("sensitivity") or [])
+    if len(rows) < 2:
+        return ""
+    told = [
+        f"{cut_off(row)} α = {words.plain(row['alpha'], 2)} and β = {words.plain(row['beta'], 2)}"
+        + ("" if row["status"] == "converged" else f" (certificate: {row['status']})")
+        for row in rows
+    ]
+    return f"No interval carries the choice of the shortest horizon: {words.listed(told)}."
 
 
 def _intervals(law: Mapping[str, Any]) -> str:
@@ -191,14 +262,14 @@ def caption(tables: Tables) -> str:
     if not law:
         parts.append(f"No law was fitted: {tables.refusal('chinchilla')}.")
     else:
-        shares = law.get("residuals") or {}
-        parts.append(
-            "Lines are the fitted law L = E + A·N^−α + B·D^−β with N the total parameters: "
-            f"E = {words.parameter(law, 'E')} nats per token, α = {words.parameter(law, 'alpha')}, "
-            f"β = {words.parameter(law, 'beta')} ({_intervals(law)}); "
-            f"residuals have an r.m.s. of {words.percent(shares.get('rms_percent'), 2)}, "
-            f"at most {words.percent(shares.get('max_percent'), 2)}."
-        )
+        band = " with its 95 % band" if law.get("band") else ""
+        parts += [
+            f"Lines are the fitted law L = E + A·N^−α + B·D^−β{band}, N the total parameters: "
+            f"{words.quantity(law, 'E', 'E', ' nats per token')}, "
+            f"{words.quantity(law, 'alpha', 'α')}, {words.quantity(law, 'beta', 'β')} "
+            f"({_intervals(law)}).",
+            lack_of_fit(law),
+        ]
         if held:
             parts.append(prediction(held))
         if unused := unused_runs(tables):
@@ -207,6 +278,8 @@ def caption(tables: Tables) -> str:
                 f"{words.plural(len(unused), 'run')} below {least} tokens (hollow) are not in the "
                 "fit, by the study's own rule."
             )
+        if moved := sensitivity(law):
+            parts.append(moved)
     if tables.num_diverged():
         parts.append(f"{words.plural(tables.num_diverged(), 'diverged run')} not shown.")
     return " ".join(parts)

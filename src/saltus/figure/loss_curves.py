@@ -127,5 +127,10 @@ def caption(tables: Tables) -> str:
                 f"{last.max():.3f} to {last.min():.3f} nats per token."
             )
     if tables.num_diverged():
-        parts.append(f"{words.plural(tables.num_diverged(), 'run')} diverged and ended early.")
+        parts.append(
+            f"{words.plural(tables.num_diverged(), 'run')} diverged and were frozen at their last "
+            "finite step."
+            if tables.num_diverged() > 1
+            else "1 run diverged and was frozen at its last finite step."
+        )
     return " ".join(parts)

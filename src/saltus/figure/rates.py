@@ -78,7 +78,7 @@ def _rule(
     palette = style.colours(tables)
     counts = rows["params_nonembedding"].dropna().astype(float)
     for row in best.dropna(subset=["best_rate"]).to_dict("records") if len(best) else ():
-        inside = str(row["status"]) in ("interior", "ok", "inside")
+        inside = bool(row["in_rule"])
         colour = palette.get(str(row["size"]), style.SOFT)
         axes.plot([float(row["params_nonembedding"])], [float(row["best_rate"])], "o",
                   color=colour, markerfacecolor=colour if inside else "white", markersize=7,
@@ -131,8 +131,7 @@ def caption(tables: Tables) -> str:
             f"Following the rule instead of each size's best rate costs at most "
             f"{words.percent(max(costs), 2)} of the loss."
         )
-    open_ends = [str(row["size"]) for row in sizes if str(row.get("status")) not in
-                 ("interior", "ok", "inside")]  # fmt: skip
+    open_ends = [str(row["size"]) for row in sizes if not row["in_rule"]]
     if open_ends:
         parts.append(f"At {words.listed(open_ends)} the sweep does not bracket the best rate.")
     return " ".join(parts)

@@ -15,6 +15,7 @@ LEVELS = {"token": "next token", "answer": "whole answer"}
 
 def signed_gap(rows: pd.DataFrame) -> float:
     """Return mean confidence minus accuracy over all predictions of the binned `rows`."""
+    rows = rows[rows["n"] > 0]  # an empty bin has no means
     weights = rows["n"].to_numpy(float)
     gap = rows["confidence"].to_numpy(float) - rows["accuracy"].to_numpy(float)
     return float(np.average(gap, weights=weights)) if weights.sum() > 0 else float("nan")
@@ -115,7 +116,9 @@ def caption(tables: Tables) -> str:
     parts = [
         f"Accuracy against stated confidence at {words.count(tables.horizons()[-1])} training "
         "tokens, seeds pooled, in bins with 95 % Wilson bars: on the diagonal a confidence is "
-        "kept, below it the model is over-confident. Grey bars show where the confidences lie."
+        "kept, below it the model is over-confident. Wilson bars take predictions as independent, "
+        "which those of one seed or document are not: a lower bound of the doubt. Grey bars show "
+        "where the confidences lie."
     ]
     for level in shown:
         rows = tables.reliability

@@ -31,9 +31,14 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
         "size", "params_nonembedding", "level", "tempered", "confidence", "accuracy", "n",
         "accuracy_low", "accuracy_high", "share",
     ),
-    "rates": ("size", "params_nonembedding", "learning_rate", "seed", "loss_validation"),
+    "rates": (
+        "size", "params_nonembedding", "best_rate", "in_rule", "reason", "rule_cost_percent",
+    ),
 }  # fmt: skip
 """The columns of each table without which no figure of it can be drawn."""
+
+SWEPT = ("learning_rate", "rate_factor", "loss_validation")
+"""The columns that `runs` needs besides after a learning-rate sweep."""
 
 
 @dataclass(frozen=True)
@@ -153,18 +158,12 @@ def _sweep(
 ) -> tuple[pd.DataFrame | None, Mapping[str, Any] | None]:
     """Return the rows and the results of a learning-rate sweep, or (None, None) without one.
 
-    `rates.json` is either {rule, sizes}, with the rows in `rates.parquet`, or the rule alone, with
-    one row per size in `rates.parquet` and the rows in `runs`.
+    `rates.json` has the rule, `rates.parquet` one row per size, and the rows swept are in `runs`.
     """
     if not (directory / "rates.json").exists():
         return None, None
-    found = _document(directory, "rates.json")
-    if "rule" in found:
-        return _frame(directory, "rates"), found
-    path = directory / "tables" / "rates.parquet"
-    if not path.is_file():
-        raise TableError(f"{path}: missing; `snakemake figures` writes it, or name another study")
-    absent = [name for name in NEEDED["rates"] if name not in runs.columns]
+    rule = _document(directory, "rates.json")
+    absent = [name for name in SWEPT if name not in runs.columns]
     if absent:
         raise TableError(f"{directory / 'tables' / 'runs.parquet'}: lacks {', '.join(absent)}")
     sizes = [
@@ -172,12 +171,13 @@ def _sweep(
             "size": str(row["size"]),
             "params_nonembedding": row["params_nonembedding"],
             "best_rate": row["best_rate"],
-            "status": "interior" if row.get("in_rule", True) else str(row.get("reason", "")),
-            "cost_percent": row.get("rule_cost_percent"),
+            "in_rule": bool(row["in_rule"]),
+            "reason": str(row["reason"] or ""),
+            "cost_percent": row["rule_cost_percent"],
         }
-        for row in read_table(path).to_dict("records")
+        for row in _frame(directory, "rates").to_dict("records")
     ]
-    rule = {**found, "interval": (found.get("intervals") or {}).get("exponent")}
+    rule = {**rule, "interval": (rule.get("intervals") or {}).get("exponent")}
     rows = runs[runs["horizon"] == runs["horizon"].max()].reset_index(drop=True)
     return rows, {"rule": rule, "sizes": sizes}
 

@@ -92,9 +92,26 @@ def with_interval(value: Any, bounds: Any) -> str:
     return f"{_fixed(number, decimals)} {bracket(bounds, decimals)}"
 
 
+def on_bound(law: Mapping[str, Any], name: str) -> bool:
+    """Return whether the certificate says that the parameter rests on a bound."""
+    return name in ((law.get("certificate") or {}).get("bounds_hit") or ())
+
+
 def parameter(law: Mapping[str, Any], name: str) -> str:
-    """Return a law's parameter with its interval."""
-    return with_interval(law["parameters"].get(name), (law.get("intervals") or {}).get(name))
+    """Return a law's parameter with its interval, or that it rests on a bound and has none."""
+    value = law["parameters"].get(name)
+    if not on_bound(law, name):
+        return with_interval(value, (law.get("intervals") or {}).get(name))
+    certified = f"(certificate: {law['certificate']['status']})"
+    if name in ("alpha", "beta") and finite(value) > 1:
+        return f"cannot be told from {plain(value)}, the highest allowed {certified}"
+    return f"cannot be told from 0 {certified}"
+
+
+def quantity(law: Mapping[str, Any], name: str, sign: str, unit: str = "") -> str:
+    """Return `α = 0.31 [0.28, 0.35]`, or `α cannot be told from 0 (certificate: boundary)`."""
+    told = parameter(law, name)
+    return f"{sign} {told}" if on_bound(law, name) else f"{sign} = {told}{unit}"
 
 
 def task(name: str, arm: str = "plain", always: bool = False) -> str:
@@ -110,9 +127,14 @@ def task(name: str, arm: str = "plain", always: bool = False) -> str:
     return f"{title}, {arm}" if always or arm != "plain" else title
 
 
-def plural(number: int, noun: str) -> str:
-    """Return `1 seed`, `5 seeds`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def plural(number: int, noun: str, several: str | None = None) -> str:
+    """Return `1 seed`, `5 seeds`; `several` is the plural where it is not noun + s."""
+    return f"{number:,} {noun if number == 1 else several or noun + 's'}"
+
+
+def remark(value: Any) -> str:
+    """Return a text cell of a table; missing values become an empty string."""
+    return value if isinstance(value, str) else ""
 
 
 def listed(words: Sequence[str]) -> str:

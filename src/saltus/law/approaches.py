@@ -149,7 +149,7 @@ def fit_envelope(points: pd.DataFrame, *, delta: float = 1e-3, seed: int = 0) ->
         fitted=whole,
         sizes=sizes,
         theta=np.stack([part.theta for part in refits]),
-        unconverged=sum(part.certificate.status == "failed" for part in refits),
+        unconverged=sum(not part.certificate.settled for part in refits),
         replica_error=replica_error(whole.residuals, range(len(envelope)), len(whole.theta)),
         smallest_loss=float(points["loss"].min()),
     )

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saltus.law.forms import Form
-from saltus.law.minimise import model, objective_floor
+from saltus.law.minimise import DECREMENT_TOLERANCE, model, objective_floor
 
 Array = NDArray[np.float64]
 Status = Literal["converged", "boundary", "flat", "failed"]
 
-DECREMENT_TOLERANCE = 1e-10
 AGREEMENT = 1e-6  # relative difference of objectives below which two starts found one minimum
 FLATTEST = 1e-10  # smallest eigenvalue of the unit-diagonal Hessian that still counts as curved
 
@@ -50,6 +49,11 @@ class Certificate:
     distinct_minima: int
     bounds_hit: tuple[str, ...]
     condition_number: float | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the Newton decrement is within its tolerance, as `refit` counts convergence."""
+        return self.newton_decrement <= DECREMENT_TOLERANCE
 
     def to_dict(self) -> dict[str, Any]:
         """Return the certificate as JSON-able values."""

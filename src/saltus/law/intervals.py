@@ -74,16 +74,20 @@ class Jackknife:
         plural = "" if self.dof == 1 else "s"
         return f"delete-one-size jackknife, t with {self.dof} degree{plural} of freedom"
 
-    def parameter_intervals(self) -> dict[str, tuple[float, float]]:
+    def parameter_intervals(self) -> dict[str, tuple[float, float] | None]:
         """Return (low, high) of each public parameter; logarithmic for those stored so.
 
+        None for a parameter on its bound: refits rest there too, and their spread says nothing.
         Exponents are not below 0, and an irreducible loss E lies between 0 (printed so when it
         cannot be told from it) and the smallest loss seen.
         """
         half = self.quantile * jackknife_error(self.theta)
         low, high = self.fitted.theta - half, self.fitted.theta + half
-        intervals = {}
+        intervals: dict[str, tuple[float, float] | None] = {}
         for j, name in enumerate(self.fitted.form.parameters):
+            if name in self.fitted.certificate.bounds_hit:
+                intervals[name] = None
+                continue
             if name in self.fitted.form.log_parameters:
                 ends = np.exp(np.clip([low[j], high[j]], -LARGEST_LOG, LARGEST_LOG))
                 if name == "E":
@@ -95,8 +99,10 @@ class Jackknife:
             intervals[name] = (float(ends[0]), float(ends[1]))
         return intervals
 
-    def allocation_interval(self) -> tuple[float, float]:
-        """Return (low, high) of a = beta / (alpha + beta), within [0, 1]."""
+    def allocation_interval(self) -> tuple[float, float] | None:
+        """Return (low, high) of a = beta / (alpha + beta), within [0, 1]; None on a bound."""
+        if {"alpha", "beta"} & set(self.fitted.certificate.bounds_hit):
+            return None
         names = list(self.fitted.form.parameters)
         alpha, beta = names.index("alpha"), names.index("beta")
         centre = allocation_exponent(self.fitted.theta[alpha], self.fitted.theta[beta])

@@ -23,6 +23,7 @@ from saltus.law.forms import Form
 
 Array = NDArray[np.float64]
 
+DECREMENT_TOLERANCE = 1e-10  # of the objective: a larger decrement is not converged
 RIDGE = 1e-11  # of the unit diagonal of the scaled metric: keeps its Cholesky factor finite
 
 
@@ -159,4 +160,4 @@ def minimise(
             pending = pending[~better]
             if not len(pending):
                 break
-    return theta, objective, decrement <= 1e-10 * np.maximum(objective, floor)
+    return theta, objective, decrement <= DECREMENT_TOLERANCE * np.maximum(objective, floor)

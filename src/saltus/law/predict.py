@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from saltus.law.forms import Chinchilla
-from saltus.law.intervals import MIN_SIZES, SIZE_PARAMETERS, jackknife
+from saltus.law.intervals import MIN_SIZES, SIZE_PARAMETERS, Jackknife, jackknife
 from saltus.law.solve import Fit, fit
 
 
@@ -15,15 +15,27 @@ from saltus.law.solve import Fit, fit
 class Holdout:
     """The prediction of one size by the law of the others.
 
-    `rows` has seed, tokens, predicted, low, high, actual, error_percent (predicted above actual is
-    positive) and inside; low, high and inside are None when fewer than four other sizes leave no
-    interval. `fitted` is None, with a `reason`, when no law could be fitted.
+    `size` is the one held out, `baseline_size` the next smaller one. `rows` has seed, tokens,
+    predicted, low, high, actual, error_percent (predicted above actual is positive), inside, and
+    baseline_error_percent, of the next smaller size's mean loss at the same tokens (None where it
+    has none); low, high and inside are None when fewer than four other sizes leave no interval.
+    `fitted` is None, with a `reason`, when no law could be fitted; `errors` is its jackknife.
     """
 
     size: str
     rows: list[dict[str, Any]]
     fitted: Fit | None
     reason: str
+    baseline_size: str = ""
+    errors: Jackknife | None = None
+
+    @property
+    def baseline_error_percent(self) -> float | None:
+        """Mean absolute error of the baseline; None unless it predicts every row."""
+        errors = [row["baseline_error_percent"] for row in self.rows]
+        if not errors or any(error is None for error in errors):
+            return None
+        return float(np.mean(np.abs(errors)))
 
     @property
     def mean_absolute_error_percent(self) -> float | None:
@@ -83,10 +95,13 @@ def hold_out_largest(runs: pd.DataFrame, *, delta: float = 1e-3, seed: int = 0) 
     target = variables_of(held)
     predicted = fitted.predict(target)
     low, high = (None, None) if errors is None else errors.prediction_interval(target)
+    next_smaller = kept[kept["size"].astype(str) == sizes[-2]]
+    repeated = next_smaller.groupby("tokens")["loss_text"].mean().to_dict()
     rows: list[dict[str, Any]] = []
     actual = held["loss_text"].to_numpy(dtype=float)
     for i in range(len(held)):
         within = None
+        repeat = repeated.get(held["tokens"].iloc[i])
         if low is not None and high is not None:
             within = bool(low[i] <= actual[i] <= high[i])
         rows.append(
@@ -99,7 +114,10 @@ def hold_out_largest(runs: pd.DataFrame, *, delta: float = 1e-3, seed: int = 0) 
                 "actual": float(actual[i]),
                 "error_percent": float(100.0 * (predicted[i] / actual[i] - 1.0)),
                 "inside": within,
+                "baseline_error_percent": (
+                    None if repeat is None else float(100.0 * (repeat / actual[i] - 1.0))
+                ),
             }
         )
     reason = "" if errors is not None else "three sizes remain: a prediction without an interval"
-    return Holdout(largest, rows, fitted, reason)
+    return Holdout(largest, rows, fitted, reason, sizes[-2], errors)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from saltus.errors import TableError
 from saltus.law.approaches import average_seeds, fit_envelope, parametric_allocation
+from saltus.law.checks import band, rms_percent, seed_percent, sensitivity
 from saltus.law.forms import Chinchilla, PowerLaw
 from saltus.law.intervals import MIN_SIZES, Jackknife, jackknife
 from saltus.law.predict import (
@@ -83,8 +84,16 @@ def span(values: pd.Series) -> list[float] | None:
     return [float(values.min()), float(values.max())] if len(values) else None
 
 
-def intervals_of(errors: Jackknife | None) -> dict[str, tuple[float, float]] | None:
-    """Return the parameter intervals, or None without a jackknife."""
+def jackknife_entries(errors: Jackknife | None) -> dict[str, Any]:
+    """Return how intervals were made and how many refits fell short; nulls without a jackknife."""
+    return {
+        "interval_method": None if errors is None else errors.method,
+        "unconverged_refits": None if errors is None else errors.unconverged,
+    }
+
+
+def intervals_of(errors: Jackknife | None) -> dict[str, tuple[float, float] | None] | None:
+    """Return the parameter intervals, None for one on its bound; None without a jackknife."""
     return None if errors is None else errors.parameter_intervals()
 
 
@@ -125,17 +134,19 @@ def summarise_chinchilla(
     entry |= {
         "parameters": fitted.parameters,
         "intervals": intervals_of(errors),
-        "interval_method": None if errors is None else errors.method,
-        "unconverged_refits": None if errors is None else errors.unconverged,
+        **jackknife_entries(errors),
         "objective": fitted.objective,
         "delta": delta,
         "certificate": fitted.certificate.to_dict(),
         "allocation": {"a": allocation.a, "b": allocation.b, "interval": allocation.interval},
         "residuals": {
-            "rms_percent": float(np.sqrt(np.mean(percent**2))),
+            "rms_percent": rms_percent(fitted.residuals),
             "max_percent": float(np.max(np.abs(percent))),
+            "seed_percent": seed_percent(runs),
         },
     }
+    if errors is not None:
+        entry["band"] = band(runs, errors)
     return entry, fitted
 
 
@@ -149,6 +160,10 @@ def summarise_heldout(runs: pd.DataFrame, delta: float, seed: int) -> dict[str, 
         "rows": held.rows,
         "mean_absolute_error_percent": held.mean_absolute_error_percent,
         "inside_share": held.inside_share,
+        "baseline": f"mean loss of {held.baseline_size} at the same tokens" if held.rows else None,
+        "baseline_error_percent": held.baseline_error_percent,
+        "certificate": None if held.fitted is None else held.fitted.certificate.to_dict(),
+        **jackknife_entries(held.errors),
         "parameters": None if held.fitted is None else held.fitted.parameters,
     }
 
@@ -164,7 +179,7 @@ def summarise_envelope(runs: pd.DataFrame, delta: float, seed: int) -> dict[str,
         "points": envelope.points.to_dict(orient="records"),
         "parameters": None if fitted is None else fitted.parameters,
         "intervals": intervals_of(envelope.errors),
-        "interval_method": None if envelope.errors is None else envelope.errors.method,
+        **jackknife_entries(envelope.errors),
         "certificate": None if fitted is None else fitted.certificate.to_dict(),
         "convention": ENVELOPE_CONVENTION,
     }
@@ -182,6 +197,11 @@ def summarise_laws(
     chinchilla, fitted = summarise_chinchilla(kept, dropped, delta, seed)
     rows: list[dict[str, Any]] = []
     if fitted is not None:
+
+        def usable(cut_off: int) -> pd.DataFrame:
+            return usable_runs(runs, cut_off)[0]
+
+        chinchilla["sensitivity"] = sensitivity(usable, minimum_tokens, delta, seed)
         predicted = fitted.predict(variables_of(kept))
         rows = [
             {

@@ -2,16 +2,48 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from saltus.figure import words
 from saltus.figure.calibration_size import at_level, ends
-from saltus.figure.law_fit import prediction
+from saltus.figure.law_fit import (
+    certified,
+    errors_of,
+    lack_of_fit,
+    misfit,
+    predicted,
+    prediction,
+    sensitivity,
+)
 from saltus.figure.reliability import LEVELS
 from saltus.figure.seed_spread import deviation_within
 from saltus.figure.tables import Tables
+
+SENTENCES: Mapping[str, tuple[str, str]] = MappingProxyType({
+    "crossed": (
+        "is right half of the time within the ladder",
+        "are right half of the time within the ladder",
+    ),
+    "above largest": (
+        "stays below one half at the largest size", "stay below one half at the largest size",
+    ),
+    "below smallest": (
+        "is above one half at the smallest size already",
+        "are above one half at the smallest size already",
+    ),
+    "not monotone": (
+        "does not rise steadily with size, so that no one size is its threshold",
+        "do not rise steadily with size, so that no one size is their threshold",
+    ),
+    "undecided": (
+        "has a threshold that these runs do not decide",
+        "have thresholds that these runs do not decide",
+    ),
+})  # fmt: skip
+"""What a threshold's status says of one ability, and of several."""
 
 
 @dataclass(frozen=True)
@@ -37,35 +69,45 @@ def law(tables: Tables) -> Answer:
         reason = f"No law was fitted: {tables.refusal('chinchilla')}."
         return Answer(question, "Undecided", (reason,), source)
     allocation = fitted.get("allocation") or {}
-    residuals = fitted.get("residuals") or {}
     status = str((fitted.get("certificate") or {}).get("status", "not certified"))
     details = [
-        f"Loss falls with size with exponent α = {words.parameter(fitted, 'alpha')}, with tokens "
-        f"with β = {words.parameter(fitted, 'beta')}, towards "
-        f"E = {words.parameter(fitted, 'E')} nats per token.",
+        f"Loss falls with size with exponent {words.quantity(fitted, 'alpha', 'α')}, with tokens "
+        f"with {words.quantity(fitted, 'beta', 'β')}; what remains: "
+        f"{words.quantity(fitted, 'E', 'E', ' nats per token')}.",
         "The best size for a compute budget C grows as C^a, a = "
         f"{words.with_interval(allocation.get('a'), allocation.get('interval'))}.",
-        f"Residuals: {words.percent(residuals.get('rms_percent'), 2)} r.m.s., at most "
-        f"{words.percent(residuals.get('max_percent'), 2)}; the optimiser's certificate: {status}.",
+        f"{lack_of_fit(fitted)} The optimiser's certificate: {status}.",
+        sensitivity(fitted),
+        prediction(held) if held else f"No size was held out: {tables.refusal('heldout')}.",
     ]
-    short = "Yes, as far as it was fitted"
-    if held:
-        share = words.finite(held.get("inside_share"))
-        if share >= 0.9:
-            error = words.percent(held.get("mean_absolute_error_percent"), 1)
-            short = f"Yes, and a size it has not seen is predicted to {error}"
-        elif np.isfinite(share):
-            short = "It describes the sizes fitted, but misses the size held out"
-        details.append(prediction(held))
-    else:
-        details.append(f"No size was held out: {tables.refusal('heldout')}.")
     names = {"alpha": "α", "beta": "β"}
     vague = [sign for name, sign in names.items() if not lower_limit(fitted, name) > 0]
+    short = seen(held)
     if vague:
-        short = f"Not certain: {' and '.join(vague)} may be zero"
-    if status.lower() not in ("converged", "certified", "ok"):
+        short = f"Not certain: {words.listed(vague)} may be zero"
+    if status != "converged":
         short = f"Not certain: the fit is {status}"
-    return Answer(question, short, tuple(details), source)
+    if status in ("converged", "boundary") and np.isfinite(ratio := misfit(fitted)):
+        short = f"Not this one: residuals are {ratio:.1f} times the spread of seeds"
+    return Answer(question, short, tuple(detail for detail in details if detail), source)
+
+
+def seen(held: Mapping[str, Any] | None) -> str:
+    """Return the short answer of a law that fits, by the size it was not fitted to."""
+    if not held or not np.isfinite(errors_of(held)[1]):
+        return "Yes, as far as it was fitted"
+    error, baseline = (words.percent(value, 1) for value in errors_of(held))
+    if predicted(held):
+        share = words.finite(held.get("inside_share"))
+        if share < 0.9:
+            return "It describes the sizes fitted, but misses the size held out"
+        return f"Yes, and a size it has not seen is predicted to {error}"
+    if errors_of(held)[0] < errors_of(held)[1]:
+        return f"It describes the sizes fitted; without {held['size']} it is {certified(held)}"
+    return (
+        f"It describes the sizes fitted, but misses the size held out by {error}, more than "
+        f"repeating the next smaller size's loss ({baseline})"
+    )
 
 
 def lower_limit(fitted: Mapping[str, Any], name: str) -> float:
@@ -77,28 +119,25 @@ def lower_limit(fitted: Mapping[str, Any], name: str) -> float:
 def abilities(tables: Tables) -> Answer:
     """Answer which abilities appear within the ladder; the table of thresholds stands beside."""
     rows = tables.thresholds[tables.thresholds["axis"] == "params_nonembedding"]
-    question, source = "Where do abilities appear?", "thresholds.parquet: status, label"
+    question, source = "Where do abilities appear?", "thresholds.parquet: status, label, reason"
     if rows.empty:
         return Answer(question, "Undecided", ("No threshold was estimated.",), source)
-    told = {
-        "crossed": "is right half of the time within the ladder",
-        "above largest": "stays below one half at the largest size",
-        "below smallest": "is above one half at the smallest size already",
-    }
     details = []
-    for status, sentence in told.items():
+    for status, (one, several) in SENTENCES.items():
         found = rows[rows["status"] == status]
-        names = [
-            words.task(str(task), str(arm)) + (f" ({label})" if label else "")
-            for task, arm, label in zip(found["task"], found["arm"], found["label"], strict=True)
-        ]
+        names = [_ability(row) for row in found.to_dict("records")]
         if names:
-            verb = sentence if len(names) == 1 else sentence.replace("is ", "are ", 1)
-            verb = verb.replace("stays", "stay") if len(names) > 1 else verb
-            details.append(f"{words.listed(names)} {verb}.")
+            details.append(f"{words.listed(names)} {one if len(names) == 1 else several}.")
     crossed = int((rows["status"] == "crossed").sum())
-    short = f"{crossed} of {words.plural(len(rows), 'ability').replace('ys', 'ies')} within reach"
+    short = f"{crossed} of {words.plural(len(rows), 'ability', 'abilities')} within reach"
     return Answer(question, short, tuple(details), source)
+
+
+def _ability(row: Mapping[Any, Any]) -> str:
+    """Return an ability with its threshold's label and reason, as far as they add anything."""
+    label = words.remark(row["label"]).removeprefix(str(row["status"])).strip()
+    remarks = "; ".join(part for part in (label, words.remark(row.get("reason"))) if part)
+    return words.task(str(row["task"]), str(row["arm"])) + (f" ({remarks})" if remarks else "")
 
 
 def confidence(tables: Tables) -> Answer:
@@ -157,8 +196,9 @@ def undecided(tables: Tables) -> Answer:
     seeds = int(tables.runs["seed"].nunique())
     if np.isfinite(within):
         open_ends.append(
-            f"Seeds of one size differ by {within:.2f} % of the loss; with "
-            f"{words.plural(seeds, 'seed')} a claim about single sizes cannot be finer than that."
+            f"Seeds of one size differ by {within:.2f} % of the loss at the largest horizon; with "
+            f"{words.plural(seeds, 'seed')} the standard error of a size's mean is "
+            f"{within / np.sqrt(seeds):.2f} % (that spread over √{seeds})."
         )
     short = "Nothing" if not open_ends else f"{words.plural(len(open_ends), 'point')}"
     return Answer(

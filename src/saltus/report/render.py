@@ -55,11 +55,16 @@ def render(tables: Tables, figure_directory: Path) -> str:
             (words.plural(len(runs), "run"), f"{tables.num_diverged()} diverged"),
         ],
         answers=headline(tables),
-        ladder=[row for row in ladder.rows if row[1].startswith("parameters")],
+        ladder=[_with_reason(row) for row in ladder.rows if row[1].startswith("parameters")],
         pictures=[_picture(tables, figure_directory, name) for name in available(tables)],
         grids=grids(tables),
         version=saltus.__version__,
     )
+
+
+def _with_reason(row: tuple[str, ...]) -> tuple[str, ...]:
+    """Put a threshold's reason, the row's last cell, beside its status."""
+    return (*row[:2], f"{row[2]}: {row[-1]}" if row[-1] else row[2], *row[3:])
 
 
 def _span(tables: Tables) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from saltus.figure import words
+from saltus.figure.law_fit import cut_off, prediction
 from saltus.figure.tables import Tables
 
 
@@ -23,8 +24,8 @@ class Grid:
 
 def grids(tables: Tables) -> list[Grid]:
     """Return the report's tables in order; an empty one is left out."""
-    made = [sizes(tables), laws(tables), heldout(tables), thresholds(tables), calibration(tables),
-            provenance(tables)]  # fmt: skip
+    made = [sizes(tables), laws(tables), cut_offs(tables), heldout(tables), thresholds(tables),
+            calibration(tables), provenance(tables)]  # fmt: skip
     return [grid for grid in made if grid.rows]
 
 
@@ -67,8 +68,7 @@ def laws(tables: Tables) -> Grid:
             rows.append((name, "status", tables.refusal(name), ""))
             continue
         for key, value in law["parameters"].items():
-            bounds = (law.get("intervals") or {}).get(key)
-            rows.append((name, key, words.plain(value, 4), words.with_interval(value, bounds)))
+            rows.append((name, key, words.plain(value, 4), words.parameter(law, key)))
         allocation = law.get("allocation")
         if isinstance(allocation, Mapping):
             told = words.with_interval(allocation.get("a"), allocation.get("interval"))
@@ -80,11 +80,32 @@ def laws(tables: Tables) -> Grid:
             ]
         if law.get("interval_method"):
             rows.append((name, "interval method", str(law["interval_method"]), ""))
+            rows.append((name, "unconverged refits", _cell(law.get("unconverged_refits")), ""))
     return Grid(
         "Laws and their certificates", "laws.json: parameters, intervals, certificate, residuals",
         ("law", "quantity", "value", "with 95 % interval"), tuple(rows),
         "chinchilla: L = E + A·N^−alpha + B·D^−beta, N total parameters, D tokens, "
         "L nats per token. envelope: L = E + A·C^−alpha, C exact FLOPs.",
+    )  # fmt: skip
+
+
+def cut_offs(tables: Tables) -> Grid:
+    """Return how the law moves with the shortest horizon that it uses."""
+    law = tables.law("chinchilla") or {}
+    rows = [
+        (
+            cut_off(row),
+            *(words.plain(row[name], 3) for name in ("alpha", "beta", "E")),
+            words.percent(row["rms_percent"], 2),
+            f"{row['rows']:,}",
+            str(row["status"]),
+        )
+        for row in law.get("sensitivity") or []
+    ]
+    return Grid(
+        "The law by its shortest horizon", "laws.json: chinchilla.sensitivity",
+        ("horizons", "alpha", "beta", "E", "r.m.s. residual", "runs", "certificate"), tuple(rows),
+        "The study's own cut-off is among them; no interval carries this choice.",
     )  # fmt: skip
 
 
@@ -107,6 +128,7 @@ def heldout(tables: Tables) -> Grid:
         "Prediction of the size held out", "laws.json: heldout.rows",
         ("run", "tokens", "predicted", "95 % prediction", "measured", "error", "inside"),
         tuple(rows),
+        prediction(held) if held else "",
     )  # fmt: skip
 
 
@@ -117,18 +139,20 @@ def thresholds(tables: Tables) -> Grid:
             words.task(str(row["task"]), str(row["arm"]), always=len(tables.arms()) > 1),
             _axis(row),
             str(row["status"]),
-            str(row["label"] or words.ABSENT),
+            words.remark(row["label"]) or words.ABSENT,
             words.plain(row.get("width_decades"), 2),
             f"{_whole(row.get('num_replicas'))} × {_whole(row.get('num_items'))}",
             words.plain(row.get("guess_rate"), 2),
-            str(row.get("reason") or ""),
+            words.plain(row.get("heterogeneity"), 2),
+            words.remark(row.get("reason")),
         )
         for row in tables.thresholds.to_dict("records")
     ]
     return Grid(
-        "Thresholds", "thresholds.parquet: status, label, width_decades, num_replicas, guess_rate",
+        "Thresholds",
+        "thresholds.parquet: status, label, width_decades, num_replicas, guess_rate, reason",
         ("ability", "axis", "status", "half right at", "width (decades)", "replicas × items",
-         "guess rate", "remark"),
+         "guess rate", "heterogeneity", "reason"),
         tuple(rows),
         "“> N” means: not reached at the largest size tried; nothing is extrapolated.",
     )  # fmt: skip
