@@ -42,7 +42,10 @@ def simulate(num_ladders: int, sizes: int, misfit: float, seed: int) -> dict[str
     inside: dict[str, list[bool]] = {}
     widths: dict[str, list[float]] = {}
 
-    def record(name: str, interval: tuple[float, float], truth: float) -> None:
+    def record(name: str, interval: tuple[float, float] | None, truth: float) -> None:
+        if interval is None:  # on its bound: no interval, counted as a miss
+            inside.setdefault(name, []).append(False)
+            return
         inside.setdefault(name, []).append(interval[0] <= truth <= interval[1])
         widths.setdefault(name, []).append(interval[1] - interval[0])
 
@@ -65,7 +68,7 @@ def simulate(num_ladders: int, sizes: int, misfit: float, seed: int) -> dict[str
         actual = float(np.exp(clean_new[0] + generator.normal(0, spread)))
         record("new replica beyond the ladder", (low[0], high[0]), actual)
     return {
-        name: [float(np.mean(hits)), float(np.median(widths[name])), float(len(hits))]
+        name: [float(np.mean(hits)), float(np.median(widths.get(name, [np.nan]))), float(len(hits))]
         for name, hits in inside.items()
     }
 
