@@ -1,4 +1,4 @@
-"""The README quotes the reference run: every number in it stands in that run's tables."""
+"""The README quotes the reference run: what it says of it stands in that run's tables."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from saltus.figure import words
+from saltus.figure.spread import mean_interval
 from saltus.figure.tables import Tables, load_tables
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +40,23 @@ def test_the_law_is_quoted_as_it_was_fitted(reference: Tables, readme: str) -> N
     held = reference.laws["heldout"]
     assert words.percent(held["mean_absolute_error_percent"], 1) in readme
     assert words.percent(law["residuals"]["rms_percent"], 1) in readme
+
+
+def test_the_baseline_and_the_doubts_are_those_of_the_tables(
+    reference: Tables, readme: str
+) -> None:
+    held = reference.laws["heldout"]
+    assert f"({words.percent(held['baseline_error_percent'], 1)})" in readme
+    rows = reference.calibration
+    largest = rows["params_nonembedding"] == rows["params_nonembedding"].max()
+    last = rows[largest & (rows["horizon"] == rows["horizon"].max())]
+    for level, tempered in (("token", False), ("answer", False), ("answer", True)):
+        values = last.loc[
+            (last["level"] == level) & (last["tempered"] == tempered), "overconfidence"
+        ]
+        low, high = mean_interval(values.tolist())
+        quoted = f"{values.mean():.3f} [{low:.3f}, {high:.3f}]".replace("-", "−")
+        assert quoted in readme, quoted
 
 
 def test_files_that_the_readme_shows_exist(readme: str) -> None:
