@@ -41,6 +41,7 @@ clean:
 	rm -rf $(VENV)
 
 $(VENV)/bin/python:
+	@$(PYTHON) -c '' 2>/dev/null || { echo "saltus: $(PYTHON) does not run; expected Python 3.11, 3.12 or 3.13 (try: make PYTHON=python3.12)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit("saltus: $(PYTHON) is Python %d.%d; expected 3.11, 3.12 or 3.13 (try: make PYTHON=python3.12)" % v if not (3, 11) <= v <= (3, 13) else 0)'
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "saltus: $(PYTHON) has no venv module (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)

@@ -31,8 +31,8 @@ def study_path(wanted: str | None, folder: Path) -> Path:
     names = {path.stem: path for path in sorted((folder / "studies").glob("*.yaml"))}
     if wanted not in names:
         raise StudyError(
-            f"study: found '{wanted}', expected one of {', '.join(names)} or a path to a .yaml file"
-            f"{nearest(str(wanted), names)}"
+            f"study: found '{wanted}', expected one of {', '.join(names)}, a path to a .yaml file, "
+            f"or nothing for config.yaml{nearest(str(wanted), names)}"
         )
     return names[wanted]
 
