@@ -50,7 +50,7 @@ def test_a_caption_and_a_figure_retrain_nothing(workspace: Workspace) -> None:
 def test_other_code_and_other_words_rerun_their_readers_alone(workspace: Workspace) -> None:
     with (workspace.folder / "src" / "saltus" / "emerge" / "threshold.py").open("a") as stream:
         stream.write("\nANOTHER = 1\n")
-    workspace.replace(STUDY, "description: Three", "description: Four")
+    workspace.replace(STUDY, "description: Four", "description: Some")
     planned = workspace.planned(*SMOKE)
     assert not [rule for rule in planned if rule.startswith(("train", "probe", "corpus"))]
     assert {"tables", "thresholds", "figures"} <= set(planned)
