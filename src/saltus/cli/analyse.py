@@ -1,9 +1,7 @@
 """`saltus analyse [STUDY]`: tables, laws, thresholds, calibration, figures, without Snakemake."""
 
 import argparse
-import json
 from pathlib import Path
-from types import SimpleNamespace
 
 from saltus.cli import stages
 from saltus.cli.options import add_study, results_of, study_of
@@ -27,17 +25,15 @@ def run(options: argparse.Namespace) -> None:
             raise TableError(f"{folder}: missing; run saltus train and saltus probe first")
     tables = root / "tables"
 
-    def call(stage: object, out: Path, inputs: list[Path], spec: str = "{}") -> None:
-        assert callable(stage)
-        stage(SimpleNamespace(spec=json.loads(spec), out=out, input=inputs))
-
     def named(*names: str) -> list[Path]:
         return [tables / f"{name}.parquet" for name in names]
 
-    call(stages.tables, tables, trained + probed, jobs.tables())
-    call(stages.laws, root, named("runs"), jobs.laws())
-    call(stages.thresholds, tables, named("items", "runs"))
-    call(stages.calibration, tables, named("tokens", "items", "runs"), jobs.calibration())
-    call(stages.figures, root / "figures", [root])
-    call(stages.report, root / "report.html", [root])
+    call = stages.call
+    call(stages.tables, tables, jobs.tables(), input=trained + probed)
+    call(stages.laws, root, jobs.laws(), input=named("runs"))
+    call(stages.thresholds, tables, input=named("items", "runs"))
+    calibrated = named("tokens", "items", "runs")
+    call(stages.calibration, tables, jobs.calibration(), input=calibrated)
+    call(stages.figures, root / "figures", input=[root])
+    call(stages.report, root / "report.html", input=[root])
     print(root / "report.html")

@@ -1,9 +1,6 @@
 """`saltus prepare [STUDY]`: corpora, tokenizer and shards, without Snakemake."""
 
 import argparse
-import json
-from pathlib import Path
-from types import SimpleNamespace
 
 from saltus.cli import stages
 from saltus.cli.options import RESULTS, add_study, results_of, study_of
@@ -23,14 +20,10 @@ def run(options: argparse.Namespace) -> None:
     jobs, root = Jobs(study), results_of(study)
     folders = {domain: root / "corpus" / domain for domain in jobs.domains}
     for domain, folder in folders.items():
-        _call(stages.corpus, jobs.corpus(domain), folder, cache=RESULTS / ".cache")
+        stages.call(stages.corpus, folder, jobs.corpus(domain), cache=RESULTS / ".cache")
     training = [folders[domain] for domain in jobs.training_domains]
     tokenizer = root / "tokenizer"
-    _call(stages.tokenizer, jobs.tokenizer(), tokenizer, input=training)
-    _call(stages.shards, jobs.shards(), root / "shards", input=[*folders.values(), tokenizer])
-    print(root / "shards")
-
-
-def _call(stage: object, spec: str, out: Path, **options: object) -> None:
-    assert callable(stage)
-    stage(SimpleNamespace(spec=json.loads(spec), out=out, **options))
+    stages.call(stages.tokenizer, tokenizer, jobs.tokenizer(), input=training)
+    shards, inputs = root / "shards", [*folders.values(), tokenizer]
+    stages.call(stages.shards, shards, jobs.shards(), input=inputs)
+    print(shards)

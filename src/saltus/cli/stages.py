@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,14 @@ from saltus.files import read_json, read_table, write_json, write_table, write_t
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Stage = Callable[[argparse.Namespace], None]
+
+
+def call(stage: Stage, out: Path, spec: str = "{}", **paths: Path | list[Path]) -> None:
+    """Run a stage without a rule: `spec` is its data as JSON, `paths` the options it reads."""
+    stage(argparse.Namespace(spec=json.loads(spec), out=out, **paths))
 
 
 def corpus(options: argparse.Namespace) -> None:
