@@ -82,7 +82,10 @@ def test_matrices_are_split_and_transposed() -> None:
     x = torch.randn(5, 24, generator=torch.Generator().manual_seed(2))
     stacked = x @ ours["layers.2.attention.qkv"]
     parts = [x @ theirs[f"{prefix}self_attn.{part}_proj.weight"].T for part in "qkv"]
-    torch.testing.assert_close(torch.cat(parts, 1), stacked)
+    # Rotary pairs stand side by side in ours, in two halves of each head in theirs.
+    pairs = torch.arange(SHAPE.head_width).view(-1, 2).T.flatten()
+    halves = [stacked[:, :48].view(5, 2, SHAPE.heads, -1)[..., pairs].reshape(5, -1)]
+    torch.testing.assert_close(torch.cat(parts, 1), torch.cat([*halves, stacked[:, 48:]], 1))
     both = [x @ theirs[f"{prefix}mlp.{part}_proj.weight"].T for part in ("gate", "up")]
     torch.testing.assert_close(torch.cat(both, 1), x @ ours["layers.2.feedforward.gate_up"])
     assert theirs[prefix + "mlp.down_proj.weight"].shape == (24, 40)

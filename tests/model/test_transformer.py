@@ -42,14 +42,13 @@ def normalise(x: Tensor, gain: Tensor) -> Tensor:
 
 
 def turn(x: Tensor, position: int, base: float) -> Tensor:
-    """Rotate the pairs (x_i, x_{i + K/2}) of one head's vector by position · base^(-2i/K)."""
-    half = len(x) // 2
+    """Rotate the pairs (x_2i, x_2i+1) of one head's vector by position · base^(-2i/K)."""
     turned = torch.empty_like(x)
-    for i in range(half):
+    for i in range(len(x) // 2):
         angle = position * base ** (-2 * i / len(x))
-        a, b = x[i], x[i + half]
-        turned[i] = a * math.cos(angle) - b * math.sin(angle)
-        turned[i + half] = b * math.cos(angle) + a * math.sin(angle)
+        a, b = x[2 * i], x[2 * i + 1]
+        turned[2 * i] = a * math.cos(angle) - b * math.sin(angle)
+        turned[2 * i + 1] = b * math.cos(angle) + a * math.sin(angle)
     return turned
 
 

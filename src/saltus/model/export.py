@@ -2,7 +2,8 @@
 
 The family computes what `Qwen3ForCausalLM` computes with as many key-value heads as heads, so an
 export is renaming, transposing and splitting: ours are (in, out) and stacked, theirs (out, in) and
-apart. Legend: D width, F feed-forward width, P parameters.
+apart. A rotary pair is two neighbouring units of a head in ours, and in theirs one of each half.
+Legend: D width, F feed-forward width, P parameters.
 """
 
 from typing import Any
@@ -27,17 +28,19 @@ def qwen3_tensors(row: Tensor, shape: Shape) -> dict[str, Tensor]:
         "model.embed_tokens.weight": ours["embedding"],
         "model.norm.weight": ours["norm"],
     }
+    pairs = torch.arange(shape.head_width).view(-1, 2).T.flatten()  # of a head, in halves
+    halves = torch.arange(shape.width).view(shape.heads, -1)[:, pairs].flatten()
     for layer in range(shape.depth):
         name, prefix = f"layers.{layer}.", f"model.layers.{layer}."
         query, key, value = ours[name + "attention.qkv"].chunk(3, dim=1)  # each (D, D)
         gate, up = ours[name + "feedforward.gate_up"].chunk(2, dim=1)  # each (D, F)
         theirs |= {
             prefix + "input_layernorm.weight": ours[name + "attention.norm"],
-            prefix + "self_attn.q_proj.weight": query.T,
-            prefix + "self_attn.k_proj.weight": key.T,
+            prefix + "self_attn.q_proj.weight": query.T[halves],
+            prefix + "self_attn.k_proj.weight": key.T[halves],
             prefix + "self_attn.v_proj.weight": value.T,
-            prefix + "self_attn.q_norm.weight": ours[name + "attention.query_norm"],
-            prefix + "self_attn.k_norm.weight": ours[name + "attention.key_norm"],
+            prefix + "self_attn.q_norm.weight": ours[name + "attention.query_norm"][pairs],
+            prefix + "self_attn.k_norm.weight": ours[name + "attention.key_norm"][pairs],
             prefix + "self_attn.o_proj.weight": ours[name + "attention.output"].T,
             prefix + "post_attention_layernorm.weight": ours[name + "feedforward.norm"],
             prefix + "mlp.gate_proj.weight": gate.T,

@@ -36,27 +36,48 @@ class Entry:
         return prod(self.shape)
 
 
-def layout(shape: Shape) -> tuple[Entry, ...]:
-    """Return the tensors of one replica in the order of the flat row.
+NORMS = ("attention.norm", "attention.query_norm", "attention.key_norm", "feedforward.norm")
+MATRICES = ("attention.qkv", "attention.output", "feedforward.gate_up", "feedforward.down")
+
+
+def layer_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a layer.
 
     Matrices are (in, out): `attention.qkv` holds queries, keys and values side by side,
     `feedforward.gate_up` the gate and the value of SwiGLU.
     """
-    width, head = shape.width, shape.head_width
-    entries = [Entry("embedding", (shape.vocabulary, width), "embedding")]
-    for layer in range(shape.depth):
-        name = f"layers.{layer}."
-        entries += [
-            Entry(name + "attention.norm", (width,), "norm"),
-            Entry(name + "attention.qkv", (width, 3 * width), "matrix"),
-            Entry(name + "attention.query_norm", (head,), "norm"),
-            Entry(name + "attention.key_norm", (head,), "norm"),
-            Entry(name + "attention.output", (width, width), "matrix"),
-            Entry(name + "feedforward.norm", (width,), "norm"),
-            Entry(name + "feedforward.gate_up", (width, 2 * shape.feedforward), "matrix"),
-            Entry(name + "feedforward.down", (shape.feedforward, width), "matrix"),
-        ]
-    return (*entries, Entry("norm", (width,), "norm"))
+    width, head, feedforward = shape.width, shape.head_width, shape.feedforward
+    return {
+        "attention.norm": (width,),
+        "attention.query_norm": (head,),
+        "attention.key_norm": (head,),
+        "feedforward.norm": (width,),
+        "attention.qkv": (width, 3 * width),
+        "attention.output": (width, width),
+        "feedforward.gate_up": (width, 2 * feedforward),
+        "feedforward.down": (feedforward, width),
+    }
+
+
+def layout(shape: Shape) -> tuple[Entry, ...]:
+    """Return the tensors of one replica in the order of the flat row.
+
+    The embedding and the norms come first, then the matrices, all layers' of one kind together: so
+    what decays is one stretch of the row, and what Muon orthogonalises together is one view.
+    """
+    shapes = layer_shapes(shape)
+    layers = range(shape.depth)
+    return (
+        Entry("embedding", (shape.vocabulary, shape.width), "embedding"),
+        Entry("norm", (shape.width,), "norm"),
+        *(Entry(f"layers.{n}.{name}", shapes[name], "norm") for n in layers for name in NORMS),
+        *(Entry(f"layers.{n}.{name}", shapes[name], "matrix") for name in MATRICES for n in layers),
+    )
+
+
+def num_undecayed(shape: Shape) -> int:
+    """Return how many scalars stand before the matrices: the embedding and the norms."""
+    return sum(entry.size for entry in layout(shape) if entry.role != "matrix")
 
 
 def num_parameters(shape: Shape) -> int:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saltus.model.shape import Shape, layout
+from saltus.model.shape import MATRICES, NORMS, Shape, layout
 
 NORM_EPSILON = 1e-6
 
@@ -36,16 +36,15 @@ def unflatten(
 
 
 def rotary(shape: Shape, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return cosine and signed sine tables (T, K) for token positions (T,), the halves convention.
+    """Return cosine and sine (T, K / 2) of token positions (T,), one per rotary pair.
 
-    With x = (a, b) in halves, the rotation is x·cos + (b, a)·sin, the sign folded into sin.
-    Su et al. 2021, eq. 34, in the layout of Qwen3.
+    Su et al. 2021, eq. 34. A pair is two neighbouring units, as in that paper; checkpoints of
+    Qwen3 hold the same pairs in halves (see `export`).
     """
     half = shape.head_width // 2
     exponent = torch.arange(half, device=positions.device, dtype=torch.float64) / half
-    angle = positions.double()[:, None] * shape.rope_base**-exponent  # (T, K / 2)
-    cosine, sine = angle.cos(), angle.sin()
-    return torch.cat([cosine, cosine], 1).float(), torch.cat([-sine, sine], 1).float()
+    angle = positions.double()[:, None] * shape.rope_base**-exponent
+    return angle.cos().float(), angle.sin().float()
 
 
 def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
@@ -54,9 +53,10 @@ def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Apply rotary positions to x (…, T, K)."""
-    first, second = x.chunk(2, -1)
-    return x * cosine + torch.cat([second, first], -1) * sine
+    """Turn every pair of x (…, T, K) by its angle, given by tables (T, K / 2)."""
+    first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
+    turned = (first * cosine - second * sine, first * sine + second * cosine)
+    return torch.stack(turned, -1).flatten(-2)
 
 
 @dataclass
@@ -71,6 +71,60 @@ class Cache:
         """Return how many tokens are cached."""
         return self.keys[0].shape[2] if self.keys else 0
 
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Append the keys and values of new tokens to a layer's, and return all of them."""
+        if layer == len(self.keys):
+            self.keys.append(key)
+            self.values.append(value)
+        else:
+            self.keys[layer] = torch.cat([self.keys[layer], key], 2)
+            self.values[layer] = torch.cat([self.values[layer], value], 2)
+        return self.keys[layer], self.values[layer]
+
+
+def layer_of(parameters: dict[str, Tensor], layer: int) -> dict[str, Tensor]:
+    """Return the tensors of one layer by their names within it."""
+    return {name: parameters[f"layers.{layer}.{name}"] for name in (*NORMS, *MATRICES)}
+
+
+def embed(embedding: Tensor, tokens: Tensor) -> Tensor:
+    """Return the embeddings (R, N, D) of tokens (R, N), each replica from its own (R, V, D)."""
+    replicas, vocabulary, width = embedding.shape
+    offset = torch.arange(replicas, device=tokens.device)[:, None] * vocabulary
+    return F.embedding(tokens + offset, embedding.reshape(-1, width))
+
+
+def apply_layer(
+    x: Tensor,  # (R, N, D)
+    part: dict[str, Tensor],  # each (R, …)
+    tables: tuple[Tensor, Tensor],  # of `rotary`
+    shape: Shape,
+    cache: Cache | None = None,
+    layer: int = 0,
+) -> Tensor:  # (R, N, D)
+    """Return the residual stream after one layer, `layer` being its place in `cache`."""
+    replicas, heads, head = x.shape[0], shape.heads, shape.head_width
+    length = tables[0].shape[0]
+
+    normed = rms_norm(x, part["attention.norm"][:, None])
+    qkv = torch.bmm(normed, part["attention.qkv"])
+    qkv = qkv.view(replicas, -1, length, 3, heads, head).permute(3, 0, 1, 4, 2, 5)
+    query, key, value = qkv.unbind(0)  # (R, B, H, T, K)
+    gains = (-1, 1, 1, 1, head)
+    query = rotate(rms_norm(query, part["attention.query_norm"].view(gains)), *tables)
+    key = rotate(rms_norm(key, part["attention.key_norm"].view(gains)), *tables)
+    query, key, value = (each.reshape(-1, heads, length, head) for each in (query, key, value))
+    seen = cache.length if cache is not None and layer < len(cache.keys) else 0
+    if cache is not None:
+        key, value = cache.extend(layer, key, value)
+    mixed = F.scaled_dot_product_attention(query, key, value, is_causal=seen == 0)
+    mixed = mixed.transpose(1, 2).reshape(replicas, -1, shape.width)
+    x = x + torch.bmm(mixed, part["attention.output"])
+
+    normed = rms_norm(x, part["feedforward.norm"][:, None])
+    gate, up = torch.bmm(normed, part["feedforward.gate_up"]).chunk(2, -1)
+    return x + torch.bmm(F.silu(gate) * up, part["feedforward.down"])
+
 
 def hidden_states(
     parameters: dict[str, Tensor],
@@ -82,60 +136,14 @@ def hidden_states(
 
     With a cache, `tokens` must be either the first ones or a single column.
     """
-    replicas, batch, length = tokens.shape
-    heads, head = shape.heads, shape.head_width
+    replicas, _, length = tokens.shape
     seen = cache.length if cache is not None else 0
     assert seen == 0 or length == 1, "a filled cache takes one token at a time"
-    positions = torch.arange(seen, seen + length, device=tokens.device)
-    cosine, sine = rotary(shape, positions)
-
-    embedding = parameters["embedding"]
-    offset = torch.arange(replicas, device=tokens.device)[:, None] * shape.vocabulary
-    x = F.embedding(
-        tokens.reshape(replicas, -1) + offset, embedding.reshape(-1, shape.width)
-    )  # (R, N, D)
+    tables = rotary(shape, torch.arange(seen, seen + length, device=tokens.device))
+    x = embed(parameters["embedding"], tokens.reshape(replicas, -1))
     for layer in range(shape.depth):
-        name = f"layers.{layer}."
-        part = {key: parameters[name + key] for key in LAYER_TENSORS}
-
-        normed = rms_norm(x, part["attention.norm"][:, None])
-        qkv = torch.bmm(normed, part["attention.qkv"])
-        qkv = qkv.view(replicas, batch, length, 3, heads, head).permute(3, 0, 1, 4, 2, 5)
-        query, key, value = qkv.unbind(0)  # (R, B, H, T, K)
-        gains = (-1, 1, 1, 1, head)
-        query = rotate(rms_norm(query, part["attention.query_norm"].view(gains)), cosine, sine)
-        key = rotate(rms_norm(key, part["attention.key_norm"].view(gains)), cosine, sine)
-        query, key, value = (
-            each.reshape(-1, heads, each.shape[3], head) for each in (query, key, value)
-        )
-        if cache is not None:
-            if seen:
-                key = torch.cat([cache.keys[layer], key], 2)
-                value = torch.cat([cache.values[layer], value], 2)
-                cache.keys[layer], cache.values[layer] = key, value
-            else:
-                cache.keys.append(key)
-                cache.values.append(value)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=seen == 0)
-        mixed = mixed.transpose(1, 2).reshape(replicas, -1, shape.width)
-        x = x + torch.bmm(mixed, part["attention.output"])
-
-        normed = rms_norm(x, part["feedforward.norm"][:, None])
-        gate, up = torch.bmm(normed, part["feedforward.gate_up"]).chunk(2, -1)
-        x = x + torch.bmm(F.silu(gate) * up, part["feedforward.down"])
+        x = apply_layer(x, layer_of(parameters, layer), tables, shape, cache, layer)
     return rms_norm(x, parameters["norm"][:, None])
-
-
-LAYER_TENSORS = (
-    "attention.norm",
-    "attention.qkv",
-    "attention.query_norm",
-    "attention.key_norm",
-    "attention.output",
-    "feedforward.norm",
-    "feedforward.gate_up",
-    "feedforward.down",
-)
 
 
 def logits(
@@ -157,5 +165,6 @@ def token_losses(
     """Return the cross-entropy of every next token, in nats."""
     inputs, targets = tokens[..., :-1], tokens[..., 1:]
     scores = logits(parameters, inputs, shape)
-    losses = F.cross_entropy(scores.flatten(0, 1).float(), targets.reshape(-1), reduction="none")
+    scores = scores.flatten(0, 1).to(torch.promote_types(scores.dtype, torch.float32))
+    losses = F.cross_entropy(scores, targets.reshape(-1), reduction="none")
     return losses.view(targets.shape)
