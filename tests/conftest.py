@@ -78,7 +78,7 @@ def make_spec() -> Callable[..., "TrainSpec"]:
         batch_tokens=64,
         warmup_steps=3,
         anneal=0.25,
-        optimizer=Optimizer(beta1=0.9, beta2=0.99, epsilon=1e-8, decay=0.1, clip=1.0),
+        optimizer=Optimizer("adamw", 0.9, 0.99, 1e-8, momentum=0.95, decay=0.1, clip=1.0),
         precision="fp32",
         horizons=(12 * 64,),
     )

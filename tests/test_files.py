@@ -72,7 +72,7 @@ def test_a_full_disk_is_told_when_a_checkpoint_is_written(
     from saltus.model.initialise import initial_parameters
     from saltus.model.shape import Shape
     from saltus.train import checkpoint, state
-    from saltus.train.optimizer import AdamState
+    from saltus.train.optimizer import OptimizerState
 
     def full(tensors: Any, path: Path, metadata: Any = None) -> None:
         # What safetensors makes of it when it writes the file itself: no OSError, no number.
@@ -86,7 +86,7 @@ def test_a_full_disk_is_told_when_a_checkpoint_is_written(
     row = initial_parameters(shape, [0])
     snapshot = state.Snapshot(
         1,
-        AdamState(row, row.clone(), row.clone(), torch.ones(1, dtype=torch.bool)),
+        OptimizerState(row, row.clone(), row.clone(), torch.ones(1, dtype=torch.bool)),
         torch.zeros(0, 5),
         0.0,
     )

@@ -84,13 +84,17 @@ class Arithmetic(Section):
 
 
 class Size(Section):
-    """One transformer size. `feedforward` is 8/3 of the width, to a multiple of 4, unless given."""
+    """One transformer size. `feedforward` is 8/3 of the width, to a multiple of 4, unless given.
+
+    With several `gpus`, a job is as many processes that share its batch.
+    """
 
     width: Count
     depth: Count
     heads: Count
     feedforward: Count | None = None
     blocks: Blocks | None = None
+    gpus: Count = 1
 
     def shape(self, vocabulary: int, context: int) -> Shape:
         """Return the architecture."""
@@ -128,11 +132,13 @@ class Warmup(Section):
 
 
 class OptimizerSection(Section):
-    """AdamW."""
+    """AdamW, or Muon for the matrices; betas and `epsilon` are AdamW's, `momentum` Muon's."""
 
+    name: Literal["adamw", "muon"] = "adamw"
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
     epsilon: Positive = 1e-8
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     decay: Annotated[float, Field(ge=0)] = 0.1
     clip: Positive = 1.0
 

@@ -11,6 +11,7 @@ from saltus.data.writing import Alphabet
 from saltus.model.shape import Shape
 from saltus.model.transformer import unflatten
 from saltus.train.schedule import Branch
+from saltus.train.engine import decide
 from saltus.train.spec import Optimizer, Replica, TrainSpec
 from saltus.train.trainer import Trainer, fresh_snapshot
 
@@ -54,12 +55,13 @@ def pupils() -> Pupils:
         batch_tokens=64 * 16,
         warmup_steps=10,
         anneal=0.25,
-        optimizer=Optimizer(0.9, 0.99, 1e-8, 0.1, 1.0),
+        optimizer=Optimizer("adamw", 0.9, 0.99, 1e-8, 0.95, 0.1, 1.0),
         precision="fp32",
         horizons=(STEPS * 64 * 16,),
     )
     batches = Batches(mixture, {}, alphabet, seeds=(0, 1), rows=spec.rows, context=16)
     start = fresh_snapshot(spec, torch.device("cpu"))
-    trainer = Trainer(spec, batches, torch.device("cpu"))
+    device = torch.device("cpu")
+    trainer = Trainer(spec, batches, device, decide(spec, device))
     ended = trainer.run(start, Branch(None, 0, STEPS), lambda snapshot: None)
-    return Pupils(ended.adam.parameters.detach(), shape, alphabet, mixture)
+    return Pupils(ended.optimizer.parameters.detach(), shape, alphabet, mixture)

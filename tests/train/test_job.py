@@ -66,13 +66,13 @@ def whole(shards: Path, make_spec: MakeSpec, tmp_path_factory: pytest.TempPathFa
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the list of the steps taken from now on, in order."""
     taken: list[int] = []
-    real = trainer_module.adamw_step
+    real = trainer_module.optimizer_step
 
     def counted(state: Any, gradient: Any, losses: Any, rates: Any, step: int, *rest: Any) -> None:
         taken.append(step)
         real(state, gradient, losses, rates, step, *rest)
 
-    monkeypatch.setattr(trainer_module, "adamw_step", counted)
+    monkeypatch.setattr(trainer_module, "optimizer_step", counted)
     return taken
 
 
@@ -151,7 +151,7 @@ def test_a_job_killed_anywhere_ends_the_same(
 ) -> None:
     spec = make_spec((8, 20))
     monkeypatch.setattr(trainer_module, "SNAPSHOT_SECONDS", -1.0 if often else math.inf)
-    real = trainer_module.adamw_step
+    real = trainer_module.optimizer_step
     for kill in kills:
         left = kill
 
@@ -163,7 +163,7 @@ def test_a_job_killed_anywhere_ends_the_same(
             real(*arguments)
 
         with monkeypatch.context() as patch, pytest.raises(KilledError):
-            patch.setattr(trainer_module, "adamw_step", killing)
+            patch.setattr(trainer_module, "optimizer_step", killing)
             train(spec, "killed")
     assert_same_outputs(whole, train(spec, "killed"))
 
@@ -283,7 +283,7 @@ def test_a_replica_that_diverges_late_is_well_at_the_earlier_horizon(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    real = trainer_module.adamw_step
+    real = trainer_module.optimizer_step
 
     def bad_at_ten(
         state: Any, gradient: Any, losses: Any, rates: Any, step: int, *rest: Any
@@ -291,7 +291,7 @@ def test_a_replica_that_diverges_late_is_well_at_the_earlier_horizon(
         losses = torch.where(torch.tensor([step == 10, False]), math.nan, losses)
         real(state, gradient, losses, rates, step, *rest)
 
-    monkeypatch.setattr(trainer_module, "adamw_step", bad_at_ten)
+    monkeypatch.setattr(trainer_module, "optimizer_step", bad_at_ten)
     out = train(make_spec((8, 20)), "diverged")
     found = {run["run"]: run["status"] for run in read_json(out / "status.json")["runs"]}
     assert found == {
@@ -376,6 +376,7 @@ def test_a_state_keeps_what_later_horizons_need_and_no_more(
         "anneal-512.safetensors",
         "at-15.safetensors",
         "at-6.safetensors",
+        "engine.json",
         "lock",
         "spec.json",
     ]

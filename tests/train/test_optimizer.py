@@ -8,18 +8,20 @@ from torch import Tensor
 
 from saltus.model.initialise import initial_parameters
 from saltus.model.shape import Shape, layout, num_parameters
-from saltus.train.optimizer import AdamState, adamw_step, decay_mask
+from saltus.train.optimizer import OptimizerState, optimizer_step
 from saltus.train.spec import Optimizer
 
 SHAPE = Shape(20, width=6, depth=2, heads=1, feedforward=8, context=8)
-OPTIONS = Optimizer(beta1=0.9, beta2=0.98, epsilon=1e-8, decay=0.3, clip=1.0)
+OPTIONS = Optimizer(
+    name="adamw", beta1=0.9, beta2=0.98, epsilon=1e-8, momentum=0.95, decay=0.3, clip=1.0
+)
 RATES = (0.01, 0.003, 0.1)
 
 
-def fresh_state(replicas: int = 3) -> AdamState:
+def fresh_state(replicas: int = 3) -> OptimizerState:
     parameters = initial_parameters(SHAPE, list(range(replicas)))
     zeros = torch.zeros_like(parameters)
-    return AdamState(parameters, zeros, zeros.clone(), torch.ones(replicas, dtype=torch.bool))
+    return OptimizerState(parameters, zeros, zeros.clone(), torch.ones(replicas, dtype=torch.bool))
 
 
 def random_gradients(steps: int, replicas: int = 3) -> Tensor:
@@ -31,12 +33,12 @@ def random_gradients(steps: int, replicas: int = 3) -> Tensor:
 
 
 def run_ours(
-    state: AdamState, gradients: Tensor, rates: Tensor, losses: Tensor | None = None
-) -> AdamState:
+    state: OptimizerState, gradients: Tensor, rates: Tensor, losses: Tensor | None = None
+) -> OptimizerState:
     """All steps; `losses` is (steps, R)."""
     for step, gradient in enumerate(gradients):
         loss = torch.ones(len(rates)) if losses is None else losses[step]
-        adamw_step(state, gradient.clone(), loss, rates, step, decay_mask(SHAPE), OPTIONS)
+        optimizer_step(state, gradient.clone(), loss, rates, step, SHAPE, OPTIONS)
     return state
 
 
@@ -75,7 +77,7 @@ def test_replicas_take_the_steps_they_take_alone() -> None:
     together = run_ours(fresh_state(), gradients, torch.tensor(RATES))
     for r, rate in enumerate(RATES):
         state = fresh_state()
-        single = AdamState(*(getattr(state, name)[r : r + 1].clone() for name in FIELDS))
+        single = OptimizerState(*(getattr(state, name)[r : r + 1].clone() for name in FIELDS))
         alone = run_ours(single, gradients[:, r : r + 1], torch.tensor([rate]))
         for name in FIELDS:
             torch.testing.assert_close(

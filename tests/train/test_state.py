@@ -15,7 +15,7 @@ from saltus.errors import SaltusError
 from saltus.model.initialise import initial_parameters
 from saltus.model.shape import Shape
 from saltus.train.checkpoint import load_checkpoint, load_stacked, save_checkpoint
-from saltus.train.optimizer import AdamState
+from saltus.train.optimizer import OptimizerState
 from saltus.train.spec import TrainSpec
 from saltus.train.state import (
     Snapshot,
@@ -50,15 +50,15 @@ def test_a_snapshot_comes_back_bit_for_bit(tmp_path: Path) -> None:
     curve = torch.randn(4, 13, generator=generator)
     curve[2, 3] = math.nan
     snapshot = Snapshot(
-        123, AdamState(*tensors, torch.tensor([True, False, True])), curve, seconds=1 / 3
+        123, OptimizerState(*tensors, torch.tensor([True, False, True])), curve, seconds=1 / 3
     )
     save_snapshot(tmp_path / "deep" / "a.safetensors", snapshot)
     again = load_snapshot(tmp_path / "deep" / "a.safetensors", CPU)
     assert (again.step, again.seconds) == (123, 1 / 3)
     for name in ("parameters", "first", "second"):
-        ours, theirs = getattr(snapshot.adam, name), getattr(again.adam, name)
+        ours, theirs = getattr(snapshot.optimizer, name), getattr(again.optimizer, name)
         assert torch.equal(ours.view(torch.int32), theirs.view(torch.int32))
-    assert torch.equal(again.adam.alive, snapshot.adam.alive)
+    assert torch.equal(again.optimizer.alive, snapshot.optimizer.alive)
     assert torch.equal(again.curve.view(torch.int32), curve.view(torch.int32))
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.safetensors"]
 

@@ -10,7 +10,9 @@ import torch
 
 from saltus.data.batches import ARITHMETIC, Batches
 from saltus.data.shards import load_shard
+from saltus.errors import SaltusError
 from saltus.model.transformer import token_losses, unflatten
+from saltus.train.engine import Engine, decide
 from saltus.train.job import load_alphabet
 from saltus.train.schedule import Branch
 from saltus.train.spec import Replica, TrainSpec
@@ -23,10 +25,10 @@ THREE = (Replica("seed0", 11, 0.01), Replica("seed1", 12, 0.02), Replica("seed2"
 
 
 @pytest.fixture
-def trainer_of(shards: Path) -> Callable[[TrainSpec], Trainer]:
+def trainer_of(shards: Path) -> Callable[..., Trainer]:
     """Return a maker of trainers on the small generated language."""
 
-    def make(spec: TrainSpec) -> Trainer:
+    def make(spec: TrainSpec, engine: Engine | None = None) -> Trainer:
         batches = Batches(
             spec.mixture,
             {"markov": load_shard(shards, "markov", "train").tokens},
@@ -35,12 +37,17 @@ def trainer_of(shards: Path) -> Callable[[TrainSpec], Trainer]:
             rows=spec.rows,
             context=spec.shape.context,
         )
-        return Trainer(spec, batches, CPU)
+        return Trainer(spec, batches, CPU, engine or decide(spec, CPU))
 
     return make
 
 
-MakeTrainer = Callable[[TrainSpec], Trainer]
+MakeTrainer = Callable[..., Trainer]
+
+
+def with_optimizer(spec: TrainSpec, name: str) -> TrainSpec:
+    """Return the spec with an optimizer of this name."""
+    return dataclasses.replace(spec, optimizer=dataclasses.replace(spec.optimizer, name=name))
 
 
 def nothing(snapshot: Snapshot) -> None:
@@ -52,14 +59,15 @@ def run(trainer: Trainer, end: int, start: Snapshot | None = None) -> Snapshot:
     return trainer.run(snapshot, Branch(None, 0, end), nothing)
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_replicas_trained_together_equal_each_alone_after_a_hundred_steps(
-    make_spec: MakeSpec, trainer_of: MakeTrainer
+    name: str, make_spec: MakeSpec, trainer_of: MakeTrainer
 ) -> None:
-    together = run(trainer_of(make_spec(replicas=THREE)), 100)
-    start = fresh_snapshot(make_spec(replicas=THREE), CPU).adam.parameters
+    together = run(trainer_of(with_optimizer(make_spec(replicas=THREE), name)), 100)
+    start = fresh_snapshot(make_spec(replicas=THREE), CPU).optimizer.parameters
     for r, replica in enumerate(THREE):
-        alone = run(trainer_of(make_spec(replicas=(replica,))), 100)
-        found, expected = together.adam.parameters[r], alone.adam.parameters[0]
+        alone = run(trainer_of(with_optimizer(make_spec(replicas=(replica,)), name)), 100)
+        found, expected = together.optimizer.parameters[r], alone.optimizer.parameters[0]
         moved = torch.linalg.vector_norm(expected - start[r])
         assert torch.linalg.vector_norm(found - expected) < 1e-3 * moved
         torch.testing.assert_close(
@@ -67,15 +75,18 @@ def test_replicas_trained_together_equal_each_alone_after_a_hundred_steps(
         )
 
 
-def test_a_run_repeats_bit_for_bit(make_spec: MakeSpec, trainer_of: MakeTrainer) -> None:
-    first, second = (run(trainer_of(make_spec()), 15) for _ in range(2))
-    for name in ("parameters", "first", "second", "alive"):
-        assert torch.equal(getattr(first.adam, name), getattr(second.adam, name))
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_run_repeats_bit_for_bit(name: str, make_spec: MakeSpec, trainer_of: MakeTrainer) -> None:
+    spec = with_optimizer(make_spec(), name)
+    first, second = (run(trainer_of(spec), 15) for _ in range(2))
+    for part in ("parameters", "first", "second", "alive"):
+        assert torch.equal(getattr(first.optimizer, part), getattr(second.optimizer, part))
     assert torch.equal(first.curve.nan_to_num(-1), second.curve.nan_to_num(-1))
 
 
-def test_training_learns(make_spec: MakeSpec, trainer_of: MakeTrainer) -> None:
-    curve = run(trainer_of(make_spec()), 150).curve
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_training_learns(name: str, make_spec: MakeSpec, trainer_of: MakeTrainer) -> None:
+    curve = run(trainer_of(with_optimizer(make_spec(), name)), 150).curve
     for column in (1, 5):
         assert curve[0, column].item() == pytest.approx(math.log(280), abs=0.2)
         assert curve[-20:, column].nanmean() < 0.75 * curve[0, column]
@@ -88,7 +99,7 @@ def test_the_curve_holds_the_losses_of_the_batches(
     trainer = trainer_of(spec)
     curve = run(trainer, 10).curve
     assert curve[:, 0].tolist() == list(range(1, 11))
-    start = fresh_snapshot(spec, CPU).adam.parameters
+    start = fresh_snapshot(spec, CPU).optimizer.parameters
     tokens = torch.from_numpy(trainer.batches.batch(0))
     rows = token_losses(unflatten(start, spec.shape), tokens, spec.shape).mean(2)
     is_text = torch.tensor(
@@ -108,17 +119,17 @@ def test_a_diverged_replica_is_frozen_and_the_others_go_on(
     spec = make_spec(replicas=replicas)
     start = fresh_snapshot(spec, CPU)
     if cause == "nan":
-        start.adam.parameters[1, 5] = math.nan
+        start.optimizer.parameters[1, 5] = math.nan
     ended = run(trainer_of(spec), 20, start)
-    assert ended.adam.alive.tolist() == [True, False, True]
+    assert ended.optimizer.alive.tolist() == [True, False, True]
     healthy = run(trainer_of(make_spec(replicas=THREE)), 20)
     for name in ("parameters", "first", "second"):
-        ours = getattr(ended.adam, name)
-        assert torch.equal(ours[[0, 2]], getattr(healthy.adam, name)[[0, 2]])
+        ours = getattr(ended.optimizer, name)
+        assert torch.equal(ours[[0, 2]], getattr(healthy.optimizer, name)[[0, 2]])
     for r in (0, 2):
         alone = run(trainer_of(make_spec(replicas=(THREE[r],))), 20)
         torch.testing.assert_close(
-            ended.adam.parameters[r], alone.adam.parameters[0], rtol=1e-3, atol=1e-4
+            ended.optimizer.parameters[r], alone.optimizer.parameters[0], rtol=1e-3, atol=1e-4
         )
     alive = ended.curve[:, 8]
     assert alive[-1] == 0 and (alive.diff() <= 0).all()
@@ -130,7 +141,7 @@ def test_a_frozen_replica_keeps_its_last_good_step(
 ) -> None:
     from saltus.train import trainer as module
 
-    real = module.adamw_step
+    real = module.optimizer_step
 
     def with_a_bad_loss(state, gradient, losses, rates, step, *rest):  # type: ignore[no-untyped-def]
         losses = losses.clone()
@@ -139,10 +150,10 @@ def test_a_frozen_replica_keeps_its_last_good_step(
         real(state, gradient, losses, rates, step, *rest)
 
     before = run(trainer_of(make_spec()), 6)
-    monkeypatch.setattr(module, "adamw_step", with_a_bad_loss)
+    monkeypatch.setattr(module, "optimizer_step", with_a_bad_loss)
     after = run(trainer_of(make_spec()), 15)
-    assert torch.equal(after.adam.parameters[0], before.adam.parameters[0])
-    assert not torch.equal(after.adam.parameters[1], before.adam.parameters[1])
+    assert torch.equal(after.optimizer.parameters[0], before.optimizer.parameters[0])
+    assert not torch.equal(after.optimizer.parameters[1], before.optimizer.parameters[1])
 
 
 def test_a_branch_in_two_parts_equals_one_in_one(
@@ -152,8 +163,8 @@ def test_a_branch_in_two_parts_equals_one_in_one(
     whole = run(trainer_of(spec), 12)
     for middle in (1, 5, 11):
         parts = run(trainer_of(spec), 12, run(trainer_of(spec), middle))
-        assert torch.equal(whole.adam.parameters, parts.adam.parameters)
-        assert torch.equal(whole.adam.second, parts.adam.second)
+        assert torch.equal(whole.optimizer.parameters, parts.optimizer.parameters)
+        assert torch.equal(whole.optimizer.second, parts.optimizer.second)
         assert torch.equal(whole.curve.nan_to_num(-1), parts.curve.nan_to_num(-1))
 
 
@@ -169,6 +180,92 @@ def test_the_deadline_saves_before_it_raises(make_spec: MakeSpec, trainer_of: Ma
 
 def test_half_precision_stays_beside_full(make_spec: MakeSpec, trainer_of: MakeTrainer) -> None:
     full, half = (run(trainer_of(make_spec(precision=p)), 40) for p in ("fp32", "bf16"))
-    assert half.adam.parameters.dtype == torch.float32
-    assert not torch.equal(full.adam.parameters, half.adam.parameters)
+    assert half.optimizer.parameters.dtype == torch.float32
+    assert not torch.equal(full.optimizer.parameters, half.optimizer.parameters)
     torch.testing.assert_close(full.curve[:, 1], half.curve[:, 1], rtol=0.03, atol=0.0)
+
+
+ENGINES = {
+    "one replica at a time": Engine("written", 1),
+    "two and one": Engine("written", 2),
+    "rows in pieces": Engine("written", 3, micro_batches=3),
+    "all of it": Engine("written", 2, micro_batches=4, checkpointing=True),
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_takes_the_same_steps(
+    name: str, make_spec: MakeSpec, trainer_of: MakeTrainer
+) -> None:
+    spec = make_spec(replicas=THREE)
+    whole = run(trainer_of(spec, Engine("written", 3)), 30)
+    parts = run(trainer_of(spec, ENGINES[name]), 30)
+    torch.testing.assert_close(whole.curve, parts.curve, rtol=2e-4, atol=2e-4, equal_nan=True)
+    torch.testing.assert_close(
+        whole.optimizer.parameters, parts.optimizer.parameters, rtol=1e-2, atol=1e-3
+    )
+
+
+def test_written_kernels_train_as_the_definition_does(
+    make_spec: MakeSpec, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from saltus.train import trainer as module
+
+    written = run(trainer_of(make_spec()), 40)
+    monkeypatch.setattr(module, "written_losses", lambda named, tokens, shape, *rest: token_losses(
+        named, tokens, shape
+    ))  # fmt: skip
+    plain = run(trainer_of(make_spec()), 40)
+    assert not torch.equal(written.optimizer.parameters, plain.optimizer.parameters)
+    torch.testing.assert_close(written.curve, plain.curve, rtol=2e-4, atol=2e-4, equal_nan=True)
+
+
+def test_out_of_memory_the_step_is_made_again_in_smaller_passes(
+    make_spec: MakeSpec,
+    trainer_of: MakeTrainer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from saltus.train import trainer as module
+
+    real = module.written_losses
+
+    def of_a_small_device(named, tokens, *rest):  # type: ignore[no-untyped-def]
+        if tokens.shape[0] * tokens.shape[1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(named, tokens, *rest)
+
+    whole = run(trainer_of(make_spec()), 12)
+    monkeypatch.setattr(module, "written_losses", of_a_small_device)
+    heard: list[Engine] = []
+    trainer = dataclasses.replace(trainer_of(make_spec()), changed=heard.append)
+    parts = run(trainer, 12)
+    assert heard[-1] == trainer.engine == Engine("written", 1, micro_batches=2)
+    torch.testing.assert_close(whole.curve, parts.curve, rtol=2e-4, atol=2e-4, equal_nan=True)
+    assert "out of memory" in capsys.readouterr().err
+
+
+def test_what_never_fits_is_one_line(
+    make_spec: MakeSpec, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from saltus.train import trainer as module
+
+    def full(*rest):  # type: ignore[no-untyped-def]
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(module, "written_losses", full)
+    with pytest.raises(SaltusError, match="one row of one replica does not fit"):
+        run(trainer_of(make_spec()), 1)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(
+    make_spec: MakeSpec, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from saltus.train import trainer as module
+
+    def broken(*rest):  # type: ignore[no-untyped-def]
+        raise RuntimeError("a shape is wrong")
+
+    monkeypatch.setattr(module, "written_losses", broken)
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        run(trainer_of(make_spec()), 1)

@@ -8,7 +8,8 @@ import math
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from saltus.data.writing import Alphabet
 from saltus.device import gpu_slot, use_one_thread
 from saltus.files import read_json, sha256_of, write_json, write_table
 from saltus.train.checkpoint import save_checkpoint
+from saltus.train.engine import record, recorded_or_decided
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import Replica, TrainSpec, state_key
 from saltus.train.state import (
@@ -109,7 +111,7 @@ class Job:
         for horizon, snapshot in horizons.items():
             for row, replica in enumerate(spec.replicas):
                 path = out / checkpoint_name(replica, horizon)
-                save_checkpoint(path, snapshot.adam.parameters[row], spec.shape)
+                save_checkpoint(path, snapshot.optimizer.parameters[row], spec.shape)
         write_table(out / "curve.parquet", curve_table(spec, horizons))
         runs = [
             self._status_row(horizon, snapshot, row)
@@ -122,6 +124,7 @@ class Job:
             "code": code,
             "torch": torch.__version__,
             "device": device_name(self.trainer.device),
+            "engine": asdict(self.trainer.engine),
             "peak_memory_bytes": peak_memory_bytes(self.trainer.device),
             "seconds": self._seconds(horizons),
             "runs": runs,
@@ -154,7 +157,7 @@ class Job:
             "replica": row,
             "name": replica.name,
             "horizon": horizon,
-            "status": "ok" if bool(snapshot.adam.alive[row]) else "diverged",
+            "status": "ok" if bool(snapshot.optimizer.alive[row]) else "diverged",
             "seconds": snapshot.seconds / len(spec.replicas),
             "tokens_text": text,
             "tokens_arithmetic": by_source.get(ARITHMETIC, 0),
@@ -255,11 +258,19 @@ def run_job(
             rows=spec.rows,
             context=spec.shape.context,
         )
-        trainer = Trainer(spec, batches, slot, deadline=started + time_limit)
+        engine = recorded_or_decided(state, spec, slot)
+        trainer = Trainer(
+            spec,
+            batches,
+            slot,
+            engine,
+            deadline=started + time_limit,
+            changed=partial(record, state),
+        )
         job = Job(spec, shards, state, trainer)
         horizons = {horizon: job.anneal(horizon) for horizon in spec.horizons}
         for replica, alive in zip(
-            spec.replicas, horizons[max(horizons)].adam.alive.tolist(), strict=True
+            spec.replicas, horizons[max(horizons)].optimizer.alive.tolist(), strict=True
         ):
             if not alive:
                 print(f"{spec.size} {replica.name}: diverged and frozen", file=sys.stderr)

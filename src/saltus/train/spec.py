@@ -31,11 +31,17 @@ class Replica:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW (Loshchilov & Hutter 2019) and the clipping norm of one replica's gradient."""
+    """The optimizer, `adamw` or `muon`, and the clipping norm of one replica's gradient.
 
+    The betas and `epsilon` are AdamW's, `momentum` is Muon's; with `muon`, AdamW still trains the
+    embedding and the norms.
+    """
+
+    name: str
     beta1: float
     beta2: float
     epsilon: float
+    momentum: float
     decay: float
     clip: float
 

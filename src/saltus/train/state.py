@@ -21,7 +21,7 @@ from torch import Tensor
 
 from saltus.errors import SaltusError
 from saltus.files import write_bytes, write_text
-from saltus.train.optimizer import AdamState
+from saltus.train.optimizer import OptimizerState
 from saltus.train.spec import TrainSpec
 
 
@@ -34,19 +34,19 @@ class Snapshot:
     """
 
     step: int
-    adam: AdamState
+    optimizer: OptimizerState
     curve: Tensor
     seconds: float
 
 
 def save_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Write a snapshot atomically."""
-    adam = snapshot.adam
+    held = snapshot.optimizer
     tensors = {
-        "parameters": adam.parameters,
-        "first": adam.first,
-        "second": adam.second,
-        "alive": adam.alive,
+        "parameters": held.parameters,
+        "first": held.first,
+        "second": held.second,
+        "alive": held.alive,
         "curve": snapshot.curve,
     }
     content = save(
@@ -61,8 +61,9 @@ def load_snapshot(path: Path, device: torch.device) -> Snapshot:
     with safe_open(path, framework="pt", device=str(device)) as stored:
         metadata = stored.metadata()
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    adam = AdamState(tensors["parameters"], tensors["first"], tensors["second"], tensors["alive"])
-    return Snapshot(int(metadata["step"]), adam, tensors["curve"].cpu(), float(metadata["seconds"]))
+    curve = tensors.pop("curve").cpu()
+    held = OptimizerState(**tensors)
+    return Snapshot(int(metadata["step"]), held, curve, float(metadata["seconds"]))
 
 
 def trunk_file(state: Path, step: int) -> Path:

@@ -6,15 +6,18 @@ Legend: R replica, B row, T token, P parameters.
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from saltus.data.batches import ARITHMETIC, Batches
+from saltus.errors import SaltusError
 from saltus.model.initialise import initial_parameters
+from saltus.model.kernels import written_losses
 from saltus.model.transformer import token_losses, unflatten
-from saltus.train.optimizer import AdamState, adamw_step, decay_mask
+from saltus.train.engine import Engine
+from saltus.train.optimizer import OptimizerState, optimizer_step
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot
@@ -36,6 +39,11 @@ def is_curve_point(step: int, branch: Branch) -> bool:
     return (step - branch.start) % every == 0 or step == branch.end
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether an allocation failed, on a GPU or a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 class OutOfTime(Exception):  # noqa: N818 - a signal, no error
     """The time limit came; the branch's snapshot is saved and a later call goes on from it."""
 
@@ -44,23 +52,33 @@ def fresh_snapshot(spec: TrainSpec, device: torch.device) -> Snapshot:
     """Return the state before the first step."""
     parameters = initial_parameters(spec.shape, [r.seed for r in spec.replicas]).to(device)
     num_replicas = len(spec.replicas)
-    adam = AdamState(
+    held = OptimizerState(
         parameters,
         torch.zeros_like(parameters),
         torch.zeros_like(parameters),
         torch.ones(num_replicas, dtype=torch.bool, device=device),
     )
-    return Snapshot(0, adam, torch.zeros(0, 1 + 4 * num_replicas), 0.0)
+    return Snapshot(0, held, torch.zeros(0, 1 + 4 * num_replicas), 0.0)
 
 
 @dataclass
 class Trainer:
-    """Trains branches of one block; `deadline` is on the clock of `time.monotonic`."""
+    """Trains branches of one block.
+
+    `deadline` is on the clock of `time.monotonic`. `changed` hears of the engine when memory did
+    not suffice and it had to give way.
+    """
 
     spec: TrainSpec
     batches: Batches
     device: torch.device
+    engine: Engine
     deadline: float = float("inf")
+    changed: Callable[[Engine], None] = field(default=lambda engine: None)
+
+    def __post_init__(self) -> None:
+        """Compile what the engine asks for."""
+        self._compiled = torch.compile(token_losses) if self.engine.kernels == "compiled" else None
 
     def run(
         self,
@@ -72,8 +90,7 @@ class Trainer:
 
         Calls `save` about once a minute, and before raising `OutOfTime`.
         """
-        spec, adam = self.spec, snapshot.adam
-        decayed = decay_mask(spec.shape).to(self.device)
+        spec, held = self.spec, snapshot.optimizer
         peak_rates = torch.tensor([r.rate for r in spec.replicas], device=self.device)
         points: list[Tensor] = []
         started = saved = told = time.monotonic()
@@ -81,18 +98,16 @@ class Trainer:
 
         def standing(step: int) -> Snapshot:
             curve = torch.cat([snapshot.curve, *(point[None].cpu() for point in points)])
-            return Snapshot(step, adam, curve, snapshot.seconds + time.monotonic() - started)
+            return Snapshot(step, held, curve, snapshot.seconds + time.monotonic() - started)
 
         for step in range(snapshot.step, branch.end):
             tokens = torch.from_numpy(self.batches.batch(step)).to(self.device, non_blocking=True)
-            parameters = adam.parameters.detach().requires_grad_()
-            row_losses = self._row_losses(parameters, tokens)  # (R, B)
+            row_losses, gradient = self.gradient(held.parameters, tokens)
             losses = row_losses.mean(1)
-            (gradient,) = torch.autograd.grad(losses.sum(), parameters)
             rates = peak_rates * rate_factor(step, branch, spec.warmup_steps)
-            adamw_step(adam, gradient, losses.detach(), rates, step, decayed, spec.optimizer)
+            optimizer_step(held, gradient, losses, rates, step, spec.shape, spec.optimizer)
             if is_curve_point(step + 1, branch):
-                points.append(self._curve_point(step, row_losses.detach(), adam.alive))
+                points.append(self._curve_point(step, row_losses, held.alive))
 
             now = time.monotonic()
             if now > self.deadline:
@@ -107,14 +122,64 @@ class Trainer:
                 told = now
         return standing(branch.end)
 
-    def _row_losses(self, parameters: Tensor, tokens: Tensor) -> Tensor:
-        """Return the mean loss of every row (R, B), in nats/token."""
-        autocast = torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.spec.precision == "bf16"
-        )
-        with autocast:
-            named = unflatten(parameters, self.spec.shape)
-            return token_losses(named, tokens, self.spec.shape).mean(2)
+    def gradient(
+        self,
+        parameters: Tensor,  # (R, P)
+        tokens: Tensor,  # (R, B, T + 1)
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of every row (R, B) and the gradient (R, P) of each replica's mean.
+
+        Where memory does not suffice, the engine gives way and the step is made again. Raises
+        `SaltusError` when a single row of a single replica does not fit.
+        """
+        while True:
+            try:
+                return self._passes(self.engine, parameters, tokens)
+            except RuntimeError as error:
+                smaller = self.engine.smaller(tokens.shape[1])
+                if not is_out_of_memory(error):
+                    raise
+                if smaller is None:
+                    raise SaltusError(
+                        f"{self.spec.size} block {self.spec.block}: one row of one replica does "
+                        "not fit into memory, expected a smaller size or a shorter context"
+                    ) from error
+            self.engine = smaller
+            self.changed(smaller)
+            print(f"{self.spec.size}: out of memory; going on with {smaller}", file=sys.stderr)
+
+    def _passes(self, engine: Engine, parameters: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the step's passes: some replicas and some rows each, gradients summed over rows."""
+        num_rows = tokens.shape[1]
+        losses, gradients = [], []
+        for few, theirs in zip(
+            torch.split(parameters, engine.replicas_at_once),
+            torch.split(tokens, engine.replicas_at_once),
+            strict=True,
+        ):
+            leaf = few.detach().requires_grad_()
+            of_rows: list[Tensor] = []
+            total = torch.zeros(())
+            for part in theirs.chunk(engine.micro_batches, dim=1):
+                row_losses = self._row_losses(engine, leaf, part)  # (r, b)
+                (gradient,) = torch.autograd.grad(row_losses.sum() / num_rows, leaf)
+                of_rows.append(row_losses.detach())
+                total = gradient if total.ndim == 0 else total.add_(gradient)
+            losses.append(torch.cat(of_rows, 1))
+            gradients.append(total)
+        if len(losses) == 1:
+            return losses[0], gradients[0]
+        return torch.cat(losses), torch.cat(gradients)
+
+    def _row_losses(self, engine: Engine, parameters: Tensor, tokens: Tensor) -> Tensor:
+        """Return the mean loss of every row, in nats/token."""
+        shape, low = self.spec.shape, self.spec.precision == "bf16"
+        named = unflatten(parameters, shape)
+        if self._compiled is None:
+            dtype = torch.bfloat16 if low else None
+            return written_losses(named, tokens, shape, dtype, engine.checkpointing).mean(2)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            return self._compiled(named, tokens, shape).mean(2)
 
     def _curve_point(self, step: int, row_losses: Tensor, alive: Tensor) -> Tensor:
         """Return one row of the curve; see `Snapshot`. A source without rows this step is NaN."""

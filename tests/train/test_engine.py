@@ -1,0 +1,71 @@
+"""The engine: fewer at once where memory is short, recorded at the first start, kept after."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from saltus.train import engine as module
+from saltus.train.engine import (
+    Engine,
+    activation_bytes,
+    decide,
+    engine_file,
+    record,
+    recorded_or_decided,
+)
+from saltus.train.spec import TrainSpec
+
+MakeSpec = Callable[..., TrainSpec]
+CPU = torch.device("cpu")
+
+
+def test_a_small_size_goes_whole(make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    assert decide(spec, CPU) == Engine("written", len(spec.replicas))
+
+
+def test_less_memory_means_less_at_once_and_never_more(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec()
+    seen = []
+    for memory in (1 << 34, 1 << 22, 3 << 19, 1 << 20, 1 << 19, 1 << 10):
+        monkeypatch.setattr(module, "machine_bytes", lambda memory=memory: memory)
+        monkeypatch.setattr(module.os, "cpu_count", lambda: 1)
+        seen.append(decide(spec, CPU))
+    needed = [activation_bytes(spec, engine) for engine in seen]
+    assert needed == sorted(needed, reverse=True) and needed[0] > needed[-1]
+    assert seen[0] == Engine("written", 2)
+    assert seen[-1] == Engine("written", 1, spec.rows, checkpointing=True)
+
+
+def test_the_way_down_ends() -> None:
+    engine: Engine | None = Engine("compiled", 5)
+    steps = 0
+    while engine is not None:
+        last, engine, steps = engine, engine.smaller(6), steps + 1
+        assert steps < 20
+    assert last == Engine("compiled", 1, 6, checkpointing=True)
+
+
+def test_the_stream_bounds_how_many_replicas_go_together(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec()
+    one = 4 * spec.batch_tokens * spec.shape.width
+    for stream, expected in ((one - 1, 1), (one, 1), (2 * one, 2), (9 * one, 2)):
+        monkeypatch.setattr(module, "STREAM_BYTES", stream)
+        assert decide(spec, CPU).replicas_at_once == expected
+
+
+def test_a_job_keeps_the_engine_that_it_began_with(make_spec: MakeSpec, tmp_path: Path) -> None:
+    spec = make_spec()
+    first = recorded_or_decided(tmp_path, spec, CPU)
+    assert json.loads(engine_file(tmp_path).read_text())["kernels"] == "written"
+    given_way = first.smaller(spec.rows)
+    assert given_way is not None and given_way != first
+    record(tmp_path, given_way)
+    assert recorded_or_decided(tmp_path, spec, CPU) == given_way
