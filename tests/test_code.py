@@ -100,7 +100,7 @@ def rules() -> dict[str, set[str]]:
         text = file.read_text()
         named = dict(re.findall(r'^(\w+) = code_hash\("([\w.]+)"\)', text, re.MULTILINE))
         for block in re.split(r"^\s*rule\b", text, flags=re.MULTILINE)[1:]:
-            for stage in re.findall(r"saltus stage (\w+)", block):
+            for stage in re.findall(r"(?:saltus|\}) stage (\w+)", block):
                 roots = set(re.findall(r'code_hash\("([\w.]+)"\)', block))
                 roots |= {root for name, root in named.items() if f"code={name}" in block}
                 found[stage] = {module for root in roots for module in graph_of(root)}

@@ -1,16 +1,34 @@
 """The jobs a study becomes, and the plan: counts in closed form, times that add up."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import yaml
 
-from saltus.model.count import count_parameters
+from saltus.cli.main import main
+from saltus.model.count import count_parameters, flops_per_token
 from saltus.model.shape import num_parameters
-from saltus.plan import PlannedJob, makespan, measured_flops, plan, seconds_per_token
+from saltus.plan import (
+    GPUS,
+    Machine,
+    PlannedJob,
+    disk_bytes,
+    gpu_seconds_per_step,
+    makespan,
+    measured_flops,
+    peak_memory,
+    plan,
+    planned_engine,
+    seconds_per_token,
+    text_epochs,
+)
 from saltus.plan import trained_tokens as trained
 from saltus.study import Study, load_study, parse_study
+from saltus.train.spec import TrainSpec
 
 ROOT = Path(__file__).parents[1]
 WIDTH, DEPTH, HEADS, FEEDFORWARD = 16, 3, 2, 44
@@ -43,6 +61,7 @@ def study(horizons: list[int], **sizes: dict[str, Any]) -> Study:
 MIDDLE = {"width": WIDTH, "depth": DEPTH, "heads": HEADS}
 HORIZONS = [16384, 65536, 262144]
 SMALL = {"width": 4, "depth": 2, "heads": 1}
+HERE = Machine(matrix_flops=80e9, memory_bytes=16e9)
 
 
 def changed(path: str, value: Any) -> Study:
@@ -146,7 +165,7 @@ class TestSpecs:
 
 @pytest.fixture
 def jobs() -> list[PlannedJob]:
-    return plan(study(HORIZONS, s1=MIDDLE), 80e9, {})
+    return plan(study(HORIZONS, s1=MIDDLE), HERE, {})
 
 
 def test_one_job_for_each_block(jobs: list[PlannedJob]) -> None:
@@ -192,10 +211,16 @@ def test_flops_are_the_closed_form(jobs: list[PlannedJob]) -> None:
         assert job.flops == token * job.tokens
 
 
-def test_counts_agree_with_the_layout_in_every_shipped_study() -> None:
+def test_counts_agree_with_the_layout_in_every_shipped_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A study of the user's own text wants its file to be there.
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora" / "prose.jsonl.xz").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
     for path in (ROOT / "config.yaml", *(ROOT / "studies").glob("*.yaml")):
         shipped = load_study(path)
-        for job, spec in zip(plan(shipped, 80e9, {}), shipped.train_specs(), strict=True):
+        for job, spec in zip(plan(shipped, HERE, {}), shipped.train_specs(), strict=True):
             assert job.params_total == num_parameters(spec.shape)
             assert job.params_nonembedding < job.params_total
             assert job.replicas == len(spec.replicas)
@@ -205,8 +230,8 @@ def test_counts_agree_with_the_layout_in_every_shipped_study() -> None:
 
 def test_measured_rate_replaces_the_model() -> None:
     one = study(HORIZONS, s1=MIDDLE, s2={**MIDDLE, "width": 32})
-    first, *_, last = plan(one, 80e9, {"s1": 10_000.0})
-    guess = plan(one, 80e9, {})[0]
+    first, *_, last = plan(one, HERE, {"s1": 10_000.0})
+    guess = plan(one, HERE, {})[0]
     assert first.measured and not last.measured and not guess.measured
     start = guess.seconds - guess.tokens * seconds_per_token(
         one.shape("s1"), one.training.batch_tokens * guess.replicas, 80e9
@@ -224,6 +249,137 @@ def test_time_grows_with_the_model_and_shrinks_with_the_machine() -> None:
 
 def test_a_matrix_product_is_timed_here() -> None:
     assert 1e8 < measured_flops(seconds=0.01) < 1e14
+
+
+def test_memory_grows_with_seeds_and_horizons_by_whole_copies() -> None:
+    short, long = study(HORIZONS[:2], s1=MIDDLE), study(HORIZONS, s1=MIDDLE)
+    copy = 4 * count_parameters(long.shape("s1")).total
+    three, one = long.train_spec("s1", 0), long.train_spec("s1", 1)
+    assert peak_memory(three) - peak_memory(short.train_spec("s1", 0)) == pytest.approx(9 * copy)
+    assert peak_memory(three) > peak_memory(one)
+    assert disk_bytes(three) == 3 * disk_bytes(one) == 3 * copy * 7 * len(HORIZONS)
+
+
+def test_memory_is_what_the_laptop_study_took() -> None:
+    """Held against a reference run, whose largest size took 40 % more than its smallest."""
+    runs = pd.read_parquet(ROOT / "results" / "reference" / "laptop" / "tables" / "runs.parquet")
+    measured = runs.groupby("size")["peak_memory_bytes"].first()
+    for spec in load_study(ROOT / "config.yaml").train_specs():
+        assert peak_memory(spec) == pytest.approx(measured[spec.size], rel=0.2)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+class TestGpu:
+    def spec(self, precision: str, **changes: Any) -> TrainSpec:
+        raw = raw_study(HORIZONS, s1={"width": 256, "depth": 4, "heads": 8, **changes})
+        raw["training"] |= {"precision": precision, "batch_tokens": 16384, "horizons": [1 << 20]}
+        return parse_study(raw).train_spec("s1", 0)
+
+    def test_never_faster_than_its_peak(self, precision: str) -> None:
+        for gpu in GPUS.values():
+            for width in (64, 1024, 4096):
+                spec = self.spec(precision, width=width)
+                flops = flops_per_token(spec.shape) * spec.batch_tokens * len(spec.replicas)
+                assert gpu_seconds_per_step(spec, gpu) > flops / gpu.flops(precision)
+
+    def test_small_models_wait_for_the_host_and_large_ones_for_the_gpu(
+        self, precision: str
+    ) -> None:
+        small, large = self.spec(precision, width=16), self.spec(precision, width=2048)
+        slow, fast = GPUS["a100"], GPUS["h200"]
+        same = gpu_seconds_per_step(small, slow) / gpu_seconds_per_step(small, fast)
+        assert same == 1
+        assert gpu_seconds_per_step(large, slow) > 1.5 * gpu_seconds_per_step(large, fast)
+
+    def test_a_block_too_large_for_the_gpu_is_split(self, precision: str) -> None:
+        spec = self.spec(precision, width=1024, depth=8)
+        assert planned_engine(spec, GPUS["h200"]).replicas_at_once == len(spec.replicas)
+        less = planned_engine(spec, GPUS["l4"])
+        assert less.replicas_at_once < len(spec.replicas)
+
+
+def test_epochs_are_of_the_domain_repeated_most() -> None:
+    raw = copy.deepcopy(raw_study(HORIZONS, s1=SMALL))
+    raw["text"]["domains"] = {
+        "markov": {"corpus": "synthetic", "share": 0.3},
+        "other": {"corpus": "synthetic", "share": 0.2},
+    }
+    two = parse_study(raw)
+    epochs = text_epochs(two, {"markov": 60_000, "other": 20_000})
+    assert epochs == {horizon: pytest.approx(horizon * 0.2 / 20_000) for horizon in HORIZONS}
+
+
+class TestCommand:
+    """What `saltus plan` prints."""
+
+    def said(
+        self, raw: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], *more: str
+    ) -> str:
+        path = tmp_path / "planned.yaml"
+        path.write_text(yaml.safe_dump(raw))
+        assert main(["plan", str(path), *more]) == 0
+        return capsys.readouterr().out
+
+    @pytest.fixture(autouse=True)
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+
+    def test_a_job_that_does_not_fit_is_marked(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        huge = {"width": 16384, "depth": 64, "heads": 128}
+        raw = raw_study(HORIZONS, s1=SMALL, s2=huge)
+        raw["training"]["device"] = "cpu"
+        lines = self.said(raw, tmp_path, capsys).splitlines()
+        rows = {line.split()[0]: line for line in lines if line.startswith(("s1", "s2"))}
+        assert rows["s2"].endswith(" !") and not rows["s1"].endswith(" !")
+        assert any(line.startswith("! does not fit") for line in lines)
+
+    @pytest.mark.parametrize(("tokens", "warned"), [(32768, False), (32000, True)])
+    def test_more_than_four_epochs_are_warned_of(
+        self, tokens: int, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        raw = raw_study(HORIZONS, s1=SMALL)
+        assert "not known before" in self.said(raw, tmp_path, capsys)
+        shards = tmp_path / "results" / "planned" / "shards"
+        shards.mkdir(parents=True)
+        manifest = {"domains": {"markov": {"train": {"tokens": tokens}}}}
+        (shards / "manifest.json").write_text(json.dumps(manifest))
+        said = self.said(raw, tmp_path, capsys)
+        assert ("warning: text is seen" in said) == warned
+        assert "262,144 tokens 4" in said
+
+    def test_a_gpu_that_is_elsewhere(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        raw = raw_study(HORIZONS, s1=SMALL)
+        said = self.said(raw, tmp_path, capsys, "--gpu", "a100")
+        assert "on one A100" in said and "no GPU has been timed" in said
+        assert main(["plan", "planned.yaml", "--gpu", "h10"]) == 2
+        error = capsys.readouterr().err
+        assert "--gpu: found 'h10'" in error and error.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("said", "expected"),
+        [("NVIDIA H200\n", "H200"), ("NVIDIA A100-SXM4-80GB\n", "A100"), ("NVIDIA L4\n", "L4")],
+    )
+    def test_the_gpu_that_is_here(
+        self,
+        said: str,
+        expected: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        tool = tmp_path / "nvidia-smi"
+        tool.write_text(f"#!/bin/sh\nprintf '{said}'\n")
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+        monkeypatch.setattr("saltus.cli.plan.gpu_is_there", lambda: True)
+        assert f"on one {expected}," in self.said(raw_study(HORIZONS, s1=SMALL), tmp_path, capsys)
+        tool.write_text("#!/bin/sh\necho Voodoo 2\n")
+        assert main(["plan", "planned.yaml"]) == 2
+        assert "found 'Voodoo 2'" in capsys.readouterr().err
 
 
 class TestMakespan:

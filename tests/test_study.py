@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from saltus.data.arithmetic import TASKS
 from saltus.errors import StudyError
 from saltus.study import Study, load_study, parse_study
+from saltus.workflow import Jobs
 
 ROOT = Path(__file__).parents[1]
 ABSENT = object()
@@ -335,7 +336,13 @@ class TestLocalCorpus:
 @pytest.mark.parametrize(
     "path", [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))], ids=lambda p: p.stem
 )
-def test_shipped_studies_are_valid(path: Path) -> None:
+def test_shipped_studies_are_valid(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in re.findall(r"path: (\S+\.(?:jsonl|txt)\S*?)[,}\s]", path.read_text()):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("text")  # of the user's own, only looked for
+    monkeypatch.chdir(tmp_path)
     study = load_study(path)
     assert study.name
     assert all(study.train_spec(size, 0).horizons for size in study.family.sizes)
@@ -367,3 +374,43 @@ def test_schema_describes_every_section() -> None:
         for name, definition in definitions.items()
         if not name.endswith("Corpus")
     )
+
+
+def two_processes(**changes: object) -> dict[str, object]:
+    raw = changed("family/blocks", [[0], [1]])
+    size = next(iter(raw["family"]["sizes"].values()))
+    size["processes"] = 2
+    size |= changes
+    return raw
+
+
+def test_a_size_may_take_several_processes() -> None:
+    study = parse_study(two_processes())
+    name = next(iter(study.family.sizes))
+    jobs = Jobs(study)
+    assert jobs.launcher(name) == "torchrun --standalone --nproc-per-node 2 -m saltus"
+    assert jobs.threads_of(name) == 2
+    jobs.gpus = 1
+    assert jobs.gpus_of(name) == 2
+    others = [size for size in study.family.sizes if size != name]
+    assert all(jobs.launcher(size) == "saltus" and jobs.gpus_of(size) == 1 for size in others)
+    # How many processes train a size is not part of what is trained.
+    assert parse_study(two_processes(processes=1)).train_spec(name, 0) == study.train_spec(name, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"blocks": [[0, 1]]}, "2 with 2 replicas in a block, expected blocks of one seed"),
+        ({"processes": 7}, "7 do not divide the"),
+    ],
+)
+def test_impossible_processes_are_refused(changes: dict[str, object], said: str) -> None:
+    message = message_of(two_processes(**changes))
+    assert message.startswith("family.sizes.") and ".processes: " in message and said in message
+
+
+def test_muon_stays_in_one_process() -> None:
+    raw = two_processes()
+    raw["training"]["optimizer"] = {"name": "muon"}
+    assert "2 with muon, expected adamw" in message_of(raw)

@@ -61,6 +61,11 @@ def use_one_thread() -> None:
             library.mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)
 
 
+def is_launched_by_torchrun() -> bool:
+    """Tell whether this process is one of those that `torchrun` started."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 @contextmanager
 def gpu_slot(device: "torch.device") -> Iterator["torch.device"]:
     """Yield a GPU that no other job of this machine holds; other devices pass through.

@@ -86,7 +86,8 @@ class Arithmetic(Section):
 class Size(Section):
     """One transformer size. `feedforward` is 8/3 of the width, to a multiple of 4, unless given.
 
-    With several `gpus`, a job is as many processes that share its batch.
+    With several `processes`, a job is run by torchrun, and they share its batch: one GPU each, or
+    on CPUs one core.
     """
 
     width: Count
@@ -94,7 +95,7 @@ class Size(Section):
     heads: Count
     feedforward: Count | None = None
     blocks: Blocks | None = None
-    gpus: Count = 1
+    processes: Count = 1
 
     def shape(self, vocabulary: int, context: int) -> Shape:
         """Return the architecture."""

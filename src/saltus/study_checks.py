@@ -25,6 +25,7 @@ def check(study: Study) -> None:
     _check_mixture(study)
     _check_sizes(study)
     _check_training(study)
+    _check_processes(study)
 
 
 def _require(condition: bool, key: str, message: str) -> None:
@@ -145,6 +146,29 @@ def _check_sizes(study: Study) -> None:
             shape not in shapes, key, f"the same architecture as {shapes.get(shape)}: name it once"
         )
         shapes[shape] = name
+
+
+def _check_processes(study: Study) -> None:
+    for name, size in study.family.sizes.items():
+        if size.processes == 1:
+            continue
+        key, rows = f"family.sizes.{name}.processes", study.train_spec(name, 0).rows
+        for block in study.blocks(name):
+            _require(
+                len(block) * len(study.training.rate_factors) == 1,
+                key,
+                f"{size.processes} with {len(block) * len(study.training.rate_factors)} replicas "
+                "in a block, expected blocks of one seed and one rate",
+            )
+        found = study.training.optimizer.name
+        _require(found == "adamw", key, f"{size.processes} with {found}, expected adamw")
+        divisors = [n for n in range(1, rows + 1) if rows % n == 0]
+        nearest = min(divisors, key=lambda n: abs(n - size.processes))
+        _require(
+            size.processes in divisors,
+            key,
+            f"{size.processes} do not divide the {rows} rows of a batch (try {nearest})",
+        )
 
 
 def _check_blocks(key: str, blocks: tuple[tuple[int, ...], ...]) -> None:

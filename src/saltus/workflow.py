@@ -77,6 +77,21 @@ class Jobs:
         """Return the training job of a (size, replica block)."""
         return self.study.train_spec(size, block).to_json()
 
+    def launcher(self, size: str) -> str:
+        """Return the program that trains a size: saltus, or as many of it as it has processes."""
+        processes = self.study.family.sizes[size].processes
+        if processes == 1:
+            return "saltus"
+        return f"torchrun --standalone --nproc-per-node {processes} -m saltus"
+
+    def gpus_of(self, size: str) -> int:
+        """Return the GPUs that a training job of a size takes."""
+        return self.gpus * self.study.family.sizes[size].processes
+
+    def threads_of(self, size: str) -> int:
+        """Return the cores that a training job of a size takes: one for each of its processes."""
+        return self.study.family.sizes[size].processes
+
     def probe_spec(self) -> ProbeSpec:
         """Return what every checkpoint is asked."""
         probe = self.study.probe

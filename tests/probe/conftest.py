@@ -10,8 +10,8 @@ from saltus.data.batches import ARITHMETIC, Batches, Drill, Mixture
 from saltus.data.writing import Alphabet
 from saltus.model.shape import Shape
 from saltus.model.transformer import unflatten
-from saltus.train.schedule import Branch
 from saltus.train.engine import decide
+from saltus.train.schedule import Branch
 from saltus.train.spec import Optimizer, Replica, TrainSpec
 from saltus.train.trainer import Trainer, fresh_snapshot
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 from workspace import Workspace
 
 from saltus.cli.main import main
@@ -114,3 +116,28 @@ def test_publish_a_finished_study(workspace: Workspace, monkeypatch: pytest.Monk
     assert not {"items.parquet", "tokens.parquet"} & set(sizes)
     assert max(size for name, size in sizes.items() if name.endswith(".parquet")) <= 3_000_000
     assert not list(reference.rglob("*.safetensors"))
+
+
+def test_two_processes_train_what_one_does(workspace: Workspace) -> None:
+    one, two = (workspace.folder / "studies" / f"{name}.yaml" for name in ("one", "two"))
+    text = (workspace.folder / "studies" / "smoke.yaml").read_text()
+    sizes = "    s1: {width: 8, depth: 2, heads: 1PROCESSES}\n"
+    head, rest = text.split("family:")[0], "training:" + text.split("training:")[1]
+    for path, processes in ((one, ""), (two, ", processes: 2")):
+        family = "family:\n  context: 32\n  blocks: [[0]]\n  sizes:\n" + sizes
+        family = family.replace("PROCESSES", processes) + "\n"
+        path.write_text((head + family + rest).replace("name: smoke", f"name: {path.stem}"))
+    ended = {}
+    for name in ("one", "two"):
+        target = f"results/{name}/train/s1/block0"
+        workspace.snakemake("--cores", "2", "--config", f"study={name}", "--", target)
+        shutil.rmtree(workspace.folder / "results" / ".state")
+        files = sorted((workspace.folder / target).glob("*.safetensors"))
+        ended[name] = {file.name: load_file(file) for file in files}
+    assert ended["one"].keys() == ended["two"].keys() and ended["one"]
+    same = 0
+    for name, tensors in ended["one"].items():
+        for key, tensor in tensors.items():
+            torch.testing.assert_close(ended["two"][name][key], tensor, rtol=1e-2, atol=1e-3)
+            same += int(torch.equal(ended["two"][name][key], tensor))
+    assert same < sum(map(len, ended["one"].values())), "two processes add in another order"

@@ -19,9 +19,9 @@ for size in STUDY.family.sizes:
         benchmark:
             f"{ROOT}/benchmarks/train-{size}-block{{block}}.tsv"
         priority: JOBS.priority(size)
-        threads: 1
+        threads: JOBS.threads_of(size)
         resources:
-            gpu=JOBS.gpus,
+            gpu=JOBS.gpus_of(size),
         params:
             root=lambda wildcards: ROOT,
             states=STATES,
@@ -30,6 +30,7 @@ for size in STUDY.family.sizes:
             code=TRAIN_CODE,
             torch=TORCH,
         shell:
-            "saltus stage train --spec {params.spec:q} --code {params.code}"
+            f"{JOBS.launcher(size)} stage train"
+            " --spec {params.spec:q} --code {params.code}"
             " --shards {params.root}/shards --states {params.states} --device {params.device}"
             " --out {output} 2> {log}"

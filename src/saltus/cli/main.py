@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train a study's sizes, without Snakemake; resumable, with --time-limit",
     "probe": "probe what was trained, without Snakemake",
     "analyse": "tables, laws, thresholds and calibration of a study, without Snakemake",
+    "run": "the whole study as a plain loop, without Snakemake; called again, it goes on",
     "figures": "redraw the figures and the report of a folder from its tables alone",
     "export": "write a checkpoint in the format of Qwen3 for transformers",
     "publish": "copy a finished study's small tables and figures to results/reference",
@@ -43,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(module.run(parser.parse_args(rest)) or 0)
     except SaltusError as error:
-        print(f"saltus {command}: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # under torchrun, one of all processes says it
+            print(f"saltus {command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -1,19 +1,41 @@
-"""`saltus plan [STUDY]`: each job's parameters, tokens, FLOPs and estimated time; runs nothing."""
+"""`saltus plan [STUDY]`: each job's parameters, tokens, FLOPs, estimated time and memory.
+
+It runs nothing and imports no torch. A time is of training alone: what probing takes was never
+recorded, so it is left out.
+"""
 
 import argparse
 import os
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from saltus.cli.options import add_study, results_of, study_of
+from saltus.device import gpu_is_there
+from saltus.errors import SaltusError, nearest
 from saltus.files import read_json
-from saltus.plan import makespan, measured_flops, plan
+from saltus.plan import (
+    GPUS,
+    MAX_EPOCHS,
+    Gpu,
+    Machine,
+    PlannedJob,
+    makespan,
+    measured_flops,
+    plan,
+    text_epochs,
+)
 from saltus.study import Study
+
+ASSUMED_GPU = "h100"
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_study(parser)
     parser.add_argument("--cores", type=_count, default=os.cpu_count() or 1)
+    parser.add_argument("--gpu", help=f"plan for a GPU that is elsewhere: {', '.join(GPUS)}")
 
 
 def _count(text: str) -> int:
@@ -26,43 +48,167 @@ def _count(text: str) -> int:
 def run(options: argparse.Namespace) -> None:
     """Print the plan."""
     study = study_of(options)
-    matrix_flops = measured_flops()
-    jobs = plan(study, matrix_flops, _measured_rates(results_of(study), study))
-    print(f"{'size':<8}{'block':>6}{'seeds':>7}{'parameters':>12}{'non-emb.':>11}", end="")
-    print(f"{'tokens':>11}{'FLOPs':>10}{'seconds':>10}")
+    results = results_of(study)
+    machine, is_here = _machine(study, options.gpu)
+    rates = _measured_rates(results, study, machine) if is_here else {}
+    jobs = plan(study, machine, rates)
+    _print_table(jobs, machine)
+    _print_totals(study, jobs, machine, options.cores)
+    _print_epochs(study, results)
+    if not all(job.measured for job in jobs):
+        _print_doubt(study, machine, is_here)
+
+
+def _print_table(jobs: Sequence[PlannedJob], machine: Machine) -> None:
+    print(f"{'size':<8}{'block':>6}{'seeds':>7}{'parameters':>13}{'non-emb.':>13}", end="")
+    print(f"{'tokens':>11}{'FLOPs':>10}{'seconds':>9}{'':<2}{'memory':>9}{'share':>7}")
     for job in jobs:
+        share = job.memory_bytes / machine.memory_bytes
         print(
-            f"{job.size:<8}{job.block:>6}{job.replicas:>7}{job.params_total:>12,}"
-            f"{job.params_nonembedding:>11,}{job.tokens / 1e6:>10.2f}M{job.flops:>10.2e}"
-            f"{job.seconds:>10.0f}{'' if job.measured else ' ~'}"
+            f"{job.size:<8}{job.block:>6}{job.replicas:>7}{job.params_total:>13,}"
+            f"{job.params_nonembedding:>13,}{job.tokens / 1e6:>10.2f}M{job.flops:>10.2e}"
+            f"{job.seconds:>9.0f}{'' if job.measured else ' ~':<2}"
+            f"{job.memory_bytes / 1e6:>6,.0f} MB{share:>7.1%}{' !' if share > 1 else ''}"
         )
+
+
+def _print_totals(study: Study, jobs: list[PlannedJob], machine: Machine, cores: int) -> None:
     horizons = ", ".join(f"{horizon:,}" for horizon in study.training.horizons)
     print(
         f"\nhorizons {horizons} tokens; each trunk is trained once, each horizon annealed from it"
     )
+    seconds = sum(job.seconds for job in jobs)
+    if machine.gpu:
+        longest = max(job.seconds for job in jobs)
+        time = (
+            f"about {seconds / 60:.1f} minutes of training on one {machine.gpu.name}, the longest "
+            f"job {longest / 60:.1f}"
+        )
+    else:
+        time = (
+            f"{seconds:,.0f} core-seconds; about {makespan(jobs, cores) / 60:.1f} minutes of "
+            f"training on {cores} cores"
+        )
     print(
         f"total {sum(job.tokens for job in jobs) / 1e6:.1f}M tokens, "
-        f"{sum(job.flops for job in jobs):.2e} FLOPs, "
-        f"{sum(job.seconds for job in jobs):,.0f} core-seconds; "
-        f"about {makespan(jobs, options.cores) / 60:.1f} minutes of training on "
-        f"{options.cores} cores"
+        f"{sum(job.flops for job in jobs):.2e} FLOPs, {time}"
     )
-    if not all(job.measured for job in jobs):
+    together = 1 if machine.gpu else cores
+    largest = sum(sorted((job.memory_bytes for job in jobs), reverse=True)[:together])
+    what = "the largest job" if together == 1 else f"the {together} largest jobs together"
+    print(
+        f"memory {largest / 1e9:.2f} GB for {what}, of {machine.memory_bytes / 1e9:.1f} GB; "
+        f"states and checkpoints {sum(job.disk_bytes for job in jobs) / 1e9:.2f} GB on disk"
+    )
+    if any(job.memory_bytes > machine.memory_bytes for job in jobs):
+        print("! does not fit: fewer seeds in a block, or smaller training.batch_tokens")
+    elif largest > machine.memory_bytes:
+        print(f"these do not fit together: run fewer at a time than {cores}")
+
+
+def _print_epochs(study: Study, results: Path) -> None:
+    """Print how often each horizon sees its text, once shards tell how long that is."""
+    manifest = results / "shards" / "manifest.json"
+    if not manifest.exists():
+        print("epochs of text: not known before saltus prepare")
+        return
+    domains = read_json(manifest)["domains"]
+    trained = {
+        name: domains[name]["train"]["tokens"]
+        for name, domain in study.text.domains.items()
+        if domain.share > 0 and name in domains and "train" in domains[name]
+    }
+    if not trained:
+        print("epochs of text: the shards are of another study; run saltus prepare again")
+        return
+    epochs = text_epochs(study, trained)
+    print("epochs of text: " + ", ".join(f"{h:,} tokens {n:.2g}" for h, n in epochs.items()))
+    if max(epochs.values()) > MAX_EPOCHS:
         print(
-            f"~ estimated from a matrix product timed here ({matrix_flops / 1e9:.0f} GFLOP/s); "
-            "expect it to be off by up to a half"
+            f"warning: text is seen {max(epochs.values()):.1f} times; above {MAX_EPOCHS:g} the law "
+            "needs its data-constrained form, or more text, a lower share, shorter horizons"
         )
 
 
-def _measured_rates(results: Path, study: Study) -> dict[str, float]:
-    """Return the tokens/s (all replicas together) of the sizes that were trained here before."""
+def _print_doubt(study: Study, machine: Machine, is_here: bool) -> None:
+    if machine.gpu:
+        where = "" if is_here else "which is not here; "
+        print(
+            f"~ estimated for an {machine.gpu.name}, {where}from its data sheet and assumed shares "
+            "of it: no GPU has been timed, expect a factor of two either way"
+        )
+        return
+    print(
+        f"~ estimated from a matrix product timed here ({machine.matrix_flops / 1e9:.0f} "
+        "GFLOP/s); expect it to be off by up to a half"
+    )
+    if study.training.precision == "bf16":
+        print("bf16 on a CPU is estimated as if it were fp32")
+
+
+def _machine(study: Study, wanted: str | None) -> tuple[Machine, bool]:
+    """Return what the study would run on, and whether it is this machine."""
+    if wanted is not None:
+        if wanted not in GPUS:
+            raise SaltusError(
+                f"--gpu: found '{wanted}', expected one of {', '.join(GPUS)}{nearest(wanted, GPUS)}"
+            )
+        return _with_gpu(GPUS[wanted]), False
+    device = study.training.device
+    if device == "cpu" or (device == "auto" and not gpu_is_there()):
+        return Machine(measured_flops(), memory_here()), True
+    if not gpu_is_there():
+        return _with_gpu(GPUS[ASSUMED_GPU]), False
+    return _with_gpu(_gpu_here()), True
+
+
+def _with_gpu(gpu: Gpu) -> Machine:
+    return Machine(matrix_flops=0.0, memory_bytes=gpu.memory_bytes, gpu=gpu)
+
+
+def _gpu_here() -> Gpu:
+    """Return the data sheet of the first GPU here. Raises `SaltusError` for an unknown one."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SaltusError(
+            f"nvidia-smi does not say which GPU this is ({error}); name one like it: "
+            f"--gpu {'|'.join(GPUS)}"
+        ) from error
+    name = said.splitlines()[0].strip()
+    for part, gpu in GPUS.items():
+        if part in name.lower():
+            return gpu
+    raise SaltusError(
+        f"GPU: found '{name}', whose data sheet is not known; name one like it: "
+        f"--gpu {'|'.join(GPUS)}"
+    )
+
+
+def memory_here() -> float:
+    """Return this machine's memory in bytes, or what its control group may use if that is less."""
+    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    if CGROUP_LIMIT.exists():
+        limit = CGROUP_LIMIT.read_text().strip()
+        if limit != "max":
+            return min(total, float(limit))
+    return total
+
+
+def _measured_rates(results: Path, study: Study, machine: Machine) -> dict[str, float]:
+    """Return the tokens/s (all replicas together) of the sizes that were trained here before.
+
+    A size counts if its architecture and the kind of device are those planned for.
+    """
     rates = {}
     for size in study.family.sizes:
         path = results / "train" / size / "block0" / "status.json"
         if not path.exists():
             continue
         status = read_json(path)
-        if status["spec"]["shape"] == study.resolved_shape(size):
+        same_device = (status["device"] == "cpu") == (machine.gpu is None)
+        if same_device and status["spec"]["shape"] == study.resolved_shape(size):
             longest = max(status["runs"], key=lambda run: run["horizon"])
             rates[size] = longest["horizon"] / longest["seconds"]
     return rates

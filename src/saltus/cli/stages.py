@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Stage = Callable[[argparse.Namespace], None]
 
 
-def call(stage: Stage, out: Path, spec: str = "{}", **paths: Path | list[Path]) -> None:
-    """Run a stage without a rule: `spec` is its data as JSON, `paths` the options it reads."""
+def call(stage: Stage, out: Path, spec: str = "{}", **paths: Path | list[Path] | str) -> None:
+    """Run a stage without a rule: `spec` is its data as JSON, `paths` its other options."""
     stage(argparse.Namespace(spec=json.loads(spec), out=out, **paths))
 
 
@@ -72,14 +72,23 @@ def shards(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train one (size, replica block)."""
+    """Train one (size, replica block); `SALTUS_TENSORBOARD` may name a folder for TensorBoard."""
     from saltus.device import resolve_device
-    from saltus.train.job import run_job
+    from saltus.train.job import run_job, training_device
     from saltus.train.spec import TrainSpec
 
     spec = TrainSpec.from_json(json.dumps(options.spec))
-    device = resolve_device(options.device)
-    run_job(spec, options.shards, options.out, options.states, device, options.code)
+    wanted = os.environ.get("SALTUS_TENSORBOARD")
+    with training_device(resolve_device(options.device)) as device:
+        run_job(
+            spec,
+            options.shards,
+            options.out,
+            options.states,
+            device,
+            options.code,
+            tensorboard=Path(wanted) if wanted else None,
+        )
 
 
 def probe(options: argparse.Namespace) -> None:

@@ -2,8 +2,10 @@
 
 import argparse
 import math
+import os
 import sys
 import time
+from pathlib import Path
 
 from saltus.cli.options import RESULTS, add_study, results_of, study_of
 from saltus.code import code_hash
@@ -11,7 +13,7 @@ from saltus.device import resolve_device
 from saltus.errors import SaltusError, nearest
 from saltus.files import read_json
 from saltus.preflight import check_machine
-from saltus.train.job import run_job
+from saltus.train.job import run_job, training_device
 from saltus.train.trainer import OutOfTime
 
 STOPPED = 3
@@ -27,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-limit", type=float, default=math.inf, metavar="SECONDS", help="stop and save then"
     )
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write its files there")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,20 +51,24 @@ def run(options: argparse.Namespace) -> int:
     blocks = {spec.block for spec in study.train_specs()}
     if options.block is not None and options.block not in blocks:
         raise SaltusError(f"--block: found {options.block}, expected 0 to {max(blocks)}")
-    device = resolve_device(options.device or study.training.device)
+    chosen = [
+        spec
+        for spec in reversed(study.train_specs())
+        if (not options.size or spec.size in options.size) and options.block in (None, spec.block)
+    ]
     code = code_hash("saltus.train.job")
     end = time.monotonic() + options.time_limit
-    for spec in reversed(study.train_specs()):
-        if options.size and spec.size not in options.size:
-            continue
-        if options.block is not None and spec.block != options.block:
-            continue
-        out = root / "train" / spec.size / f"block{spec.block}"
-        left = end - time.monotonic()
-        try:
-            run_job(spec, root / "shards", out, RESULTS / ".state", device, code, left)
-        except OutOfTime:
-            print("saltus train: time is up; saved, call again to go on", file=sys.stderr)
-            return STOPPED
-        print(out)
+    says = os.environ.get("RANK", "0") == "0"  # under torchrun, one of all processes
+    with training_device(resolve_device(options.device or study.training.device)) as device:
+        for spec in chosen:
+            out = root / "train" / spec.size / f"block{spec.block}"
+            states, left = RESULTS / ".state", end - time.monotonic()
+            try:
+                run_job(spec, root / "shards", out, states, device, code, left, options.tensorboard)
+            except OutOfTime:
+                if says:
+                    print("saltus train: time is up; saved, call again to go on", file=sys.stderr)
+                return STOPPED
+            if says:
+                print(out)
     return 0

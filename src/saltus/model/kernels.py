@@ -232,13 +232,14 @@ def added_product(x: Tensor, given: Tensor, weight: Tensor) -> Tensor:
     return x + torch.bmm(given, weight.to(given.dtype))
 
 
-def _layer(
+def written_layer(
     x: Tensor,  # (R, N, D)
     part: dict[str, Tensor],
     turn: Tensor,  # (T, K / 2) complex
     shape: Shape,
     dtype: torch.dtype,
 ) -> Tensor:  # (R, N, D)
+    """Return the residual stream after one layer, as `transformer.apply_layer` does."""
     replicas, length = x.shape[0], turn.shape[0]
     gains = torch.stack([part["attention.query_norm"], part["attention.key_norm"]])
     folded = part["attention.qkv"] * part["attention.norm"][:, :, None]
@@ -280,9 +281,9 @@ def written_losses(
     for layer in range(shape.depth):
         part = layer_of(parameters, layer)
         if checkpointing:
-            x = checkpoint(_layer, x, part, turn, shape, dtype, use_reentrant=False)
+            x = checkpoint(written_layer, x, part, turn, shape, dtype, use_reentrant=False)
         else:
-            x = _layer(x, part, turn, shape, dtype)
+            x = written_layer(x, part, turn, shape, dtype)
     folded = (embedding * parameters["norm"][:, None]).transpose(1, 2)
     losses: Tensor = HeadLosses.apply(x, folded, targets.reshape(replicas, -1), dtype)
     return losses.view(targets.shape)

@@ -8,6 +8,8 @@ import math
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,14 +21,17 @@ import torch
 from saltus.data.batches import ARITHMETIC, Batches
 from saltus.data.shards import load_shard
 from saltus.data.writing import Alphabet
-from saltus.device import gpu_slot, use_one_thread
+from saltus.device import gpu_slot, is_launched_by_torchrun, use_one_thread
 from saltus.files import read_json, sha256_of, write_json, write_table
 from saltus.train.checkpoint import save_checkpoint
 from saltus.train.engine import record, recorded_or_decided
+from saltus.train.progress import Progress
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import Replica, TrainSpec, state_key
 from saltus.train.state import (
     Snapshot,
+    anneal_file,
+    finished,
     load_snapshot,
     locked,
     save_snapshot,
@@ -63,18 +68,29 @@ def data_identity(spec: TrainSpec, shards: Path) -> str:
 
 @dataclass
 class Job:
-    """A training job bound to its data, device and state directory."""
+    """A training job bound to its data and state directory; snapshots are loaded to `home`."""
 
     spec: TrainSpec
     shards: Path
     state: Path
     trainer: Trainer
+    home: torch.device
+
+    def finish(self, out: Path, code: str, key: str) -> None:
+        """Train all horizons, write the outputs, and drop what no later call needs."""
+        horizons = {horizon: self.anneal(horizon) for horizon in self.spec.horizons}
+        alive = horizons[max(horizons)].optimizer.alive.tolist()
+        for replica, lives in zip(self.spec.replicas, alive, strict=True):
+            if not lives:
+                print(f"{self.spec.size} {replica.name}: diverged and frozen", file=sys.stderr)
+        self.write_outputs(out, horizons, code, key)
+        (self.state / "trunk.safetensors").unlink(missing_ok=True)
 
     def trunk(self, step: int) -> Snapshot:
         """Return the trunk at `step`, from the nearest earlier snapshot on."""
         path = trunk_file(self.state, step)
         if path.exists():
-            return load_snapshot(path, self.trainer.device)
+            return load_snapshot(path, self.home)
         branch = Branch(None, 0, step)
         rolling = self.state / f"{branch.name}.safetensors"
         start = self._nearest(step, rolling)
@@ -83,23 +99,19 @@ class Job:
         return snapshot
 
     def _nearest(self, step: int, rolling: Path) -> Snapshot:
-        device = self.trainer.device
         earlier = [at for at in trunk_steps(self.state) if at <= step]
-        found = load_snapshot(trunk_file(self.state, earlier[-1]), device) if earlier else None
+        found = load_snapshot(trunk_file(self.state, earlier[-1]), self.home) if earlier else None
         if rolling.exists():
-            on_the_way = load_snapshot(rolling, device)
+            on_the_way = load_snapshot(rolling, self.home)
             if on_the_way.step <= step and (found is None or on_the_way.step > found.step):
                 return on_the_way
-        return found or fresh_snapshot(self.spec, device)
+        return found or fresh_snapshot(self.spec, self.home)
 
     def anneal(self, horizon: int) -> Snapshot:
         """Return the annealed end of a horizon, training what is missing of it."""
         branch = Branch(horizon, self.spec.anneal_start(horizon), self.spec.steps(horizon))
-        path = self.state / f"{branch.name}.safetensors"
-        if path.exists():
-            snapshot = load_snapshot(path, self.trainer.device)
-        else:
-            snapshot = self.trunk(branch.start)
+        path = anneal_file(self.state, horizon)
+        snapshot = load_snapshot(path, self.home) if path.exists() else self.trunk(branch.start)
         if snapshot.step < branch.end:
             snapshot = self.trainer.run(snapshot, branch, lambda now: save_snapshot(path, now))
             save_snapshot(path, snapshot)
@@ -135,7 +147,7 @@ class Job:
         """Return the time of the whole job: the trunk once, and every anneal."""
         starts = {
             horizon: load_snapshot(
-                trunk_file(self.state, self.spec.anneal_start(horizon)), self.trainer.device
+                trunk_file(self.state, self.spec.anneal_start(horizon)), self.home
             ).seconds
             for horizon in horizons
         }
@@ -218,6 +230,35 @@ def peak_memory_bytes(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def batches_of(spec: TrainSpec, shards: Path) -> Batches:
+    """Return the batches of a job, its texts mapped from the shards."""
+    texts = {
+        name: load_shard(shards, name, "train").tokens
+        for name in spec.mixture.shares
+        if name != ARITHMETIC
+    }
+    return Batches(
+        spec.mixture,
+        texts,
+        load_alphabet(shards),
+        seeds=tuple(replica.seed for replica in spec.replicas),
+        rows=spec.rows,
+        context=spec.shape.context,
+    )
+
+
+@contextmanager
+def training_device(device: torch.device) -> Iterator[torch.device]:
+    """Yield this process's device for all of its jobs; under torchrun, join the others."""
+    if not is_launched_by_torchrun():
+        yield device
+        return
+    from saltus.train.sharded import process_group
+
+    with gpu_slot(device) as slot, process_group(slot) as own:
+        yield own
+
+
 def run_job(
     spec: TrainSpec,
     shards: Path,
@@ -226,16 +267,20 @@ def run_job(
     device: torch.device,
     code: str,
     time_limit: float = math.inf,
+    tensorboard: Path | None = None,
 ) -> None:
     """Train all horizons of `spec` and write its outputs to `out`.
 
     `states` is the folder of all states; `code` the hash of this stage's modules; `time_limit` in
-    seconds, after which progress is saved and `OutOfTime` raised. Raises `SaltusError` if another
-    process trains the same job.
+    seconds, after which progress is saved and `OutOfTime` raised; `tensorboard` a folder for its
+    files, if they are wanted. Under torchrun every process calls this, within `process_group`, and
+    process 0 alone reads and writes. Raises `SaltusError` if another process trains the same job.
     """
-    started = time.monotonic()
+    deadline = time.monotonic() + time_limit
     if device.type == "cpu":
         use_one_thread()
+    else:
+        torch.cuda.reset_peak_memory_stats(device)
     key = state_key(
         spec,
         data=data_identity(spec, shards),
@@ -243,36 +288,22 @@ def run_job(
         torch=torch.__version__,
         device=device.type,
     )
-    state = states / key
+    state, batches = states / key, batches_of(spec, shards)
+    if is_launched_by_torchrun():
+        from saltus.train.sharded import led_or_followed
+
+        with led_or_followed(spec, state, batches, device, deadline, tensorboard) as led:
+            if led is not None:
+                Job(spec, shards, state, led, torch.device("cpu")).finish(out, code, key)
+        return
     with locked(state, spec), gpu_slot(device) as slot:
-        texts = {
-            name: load_shard(shards, name, "train").tokens
-            for name in spec.mixture.shares
-            if name != ARITHMETIC
-        }
-        batches = Batches(
-            spec.mixture,
-            texts,
-            load_alphabet(shards),
-            seeds=tuple(replica.seed for replica in spec.replicas),
-            rows=spec.rows,
-            context=spec.shape.context,
-        )
-        engine = recorded_or_decided(state, spec, slot)
         trainer = Trainer(
             spec,
             batches,
             slot,
-            engine,
-            deadline=started + time_limit,
+            recorded_or_decided(state, spec, slot),
+            deadline=deadline,
+            progress=Progress(spec, slot, tensorboard=tensorboard, finished=finished(state, spec)),
             changed=partial(record, state),
         )
-        job = Job(spec, shards, state, trainer)
-        horizons = {horizon: job.anneal(horizon) for horizon in spec.horizons}
-        for replica, alive in zip(
-            spec.replicas, horizons[max(horizons)].optimizer.alive.tolist(), strict=True
-        ):
-            if not alive:
-                print(f"{spec.size} {replica.name}: diverged and frozen", file=sys.stderr)
-        job.write_outputs(out, horizons, code, key)
-        (state / "trunk.safetensors").unlink(missing_ok=True)
+        Job(spec, shards, state, trainer, slot).finish(out, code, key)

@@ -56,6 +56,12 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
     write_bytes(path, content)
 
 
+def snapshot_step(path: Path) -> int:
+    """Return the step of the snapshot at `path`, without its tensors."""
+    with safe_open(path, framework="pt") as stored:
+        return int(stored.metadata()["step"])
+
+
 def load_snapshot(path: Path, device: torch.device) -> Snapshot:
     """Return the snapshot at `path`."""
     with safe_open(path, framework="pt", device=str(device)) as stored:
@@ -69,6 +75,21 @@ def load_snapshot(path: Path, device: torch.device) -> Snapshot:
 def trunk_file(state: Path, step: int) -> Path:
     """Return where the trunk's snapshot at `step` lies."""
     return state / f"at-{step}.safetensors"
+
+
+def anneal_file(state: Path, horizon: int) -> Path:
+    """Return where an anneal is kept, as far as it got."""
+    return state / f"anneal-{horizon}.safetensors"
+
+
+def finished(state: Path, spec: TrainSpec) -> list[int]:
+    """Return the horizons whose anneal is complete."""
+    return [
+        horizon
+        for horizon in spec.horizons
+        if anneal_file(state, horizon).exists()
+        and snapshot_step(anneal_file(state, horizon)) == spec.steps(horizon)
+    ]
 
 
 def trunk_steps(state: Path) -> list[int]:

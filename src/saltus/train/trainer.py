@@ -18,13 +18,13 @@ from saltus.model.kernels import written_losses
 from saltus.model.transformer import token_losses, unflatten
 from saltus.train.engine import Engine
 from saltus.train.optimizer import OptimizerState, optimizer_step
+from saltus.train.progress import Progress
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot
 
 CURVE_POINTS = 200
 SNAPSHOT_SECONDS = 60.0
-LINE_SECONDS = 10.0
 
 
 def is_curve_point(step: int, branch: Branch) -> bool:
@@ -65,8 +65,8 @@ def fresh_snapshot(spec: TrainSpec, device: torch.device) -> Snapshot:
 class Trainer:
     """Trains branches of one block.
 
-    `deadline` is on the clock of `time.monotonic`. `changed` hears of the engine when memory did
-    not suffice and it had to give way.
+    `deadline` is on the clock of `time.monotonic`; `progress` is told of every step, and `changed`
+    of the engine when memory did not suffice and it had to give way.
     """
 
     spec: TrainSpec
@@ -74,6 +74,7 @@ class Trainer:
     device: torch.device
     engine: Engine
     deadline: float = float("inf")
+    progress: Progress | None = None
     changed: Callable[[Engine], None] = field(default=lambda engine: None)
 
     def __post_init__(self) -> None:
@@ -93,8 +94,9 @@ class Trainer:
         spec, held = self.spec, snapshot.optimizer
         peak_rates = torch.tensor([r.rate for r in spec.replicas], device=self.device)
         points: list[Tensor] = []
-        started = saved = told = time.monotonic()
-        first_step = snapshot.step
+        started = saved = time.monotonic()
+        if self.progress is not None:
+            self.progress.begin(snapshot.step, branch)
 
         def standing(step: int) -> Snapshot:
             curve = torch.cat([snapshot.curve, *(point[None].cpu() for point in points)])
@@ -109,6 +111,8 @@ class Trainer:
             if is_curve_point(step + 1, branch):
                 points.append(self._curve_point(step, row_losses, held.alive))
 
+            if self.progress is not None:
+                self.progress.step(step + 1, branch, losses)
             now = time.monotonic()
             if now > self.deadline:
                 save(standing(step + 1))
@@ -116,10 +120,6 @@ class Trainer:
             if now - saved > SNAPSHOT_SECONDS:
                 save(standing(step + 1))
                 saved = now
-            if now - told > LINE_SECONDS:
-                done = step + 1 - first_step
-                self._tell(step + 1, branch, losses, done / (now - started))
-                told = now
         return standing(branch.end)
 
     def gradient(
@@ -192,15 +192,3 @@ class Trainer:
         ]
         columns = torch.stack([row_losses.mean(1), *by_source, alive.float()], 1).float()
         return torch.cat([torch.tensor([step + 1.0], device=self.device), columns.flatten()])
-
-    def _tell(self, step: int, branch: Branch, losses: Tensor, steps_per_second: float) -> None:
-        """Write one line of progress to standard error."""
-        spec = self.spec
-        rate = steps_per_second * spec.batch_tokens * len(spec.replicas)
-        print(
-            f"{spec.size} block {spec.block} {branch.name}: {step * spec.batch_tokens:,} tokens, "
-            f"loss {losses.detach().mean().item():.3f}, {rate:,.0f} tokens/s, "
-            f"{(branch.end - step) / steps_per_second:.0f} s left on this branch",
-            file=sys.stderr,
-            flush=True,
-        )

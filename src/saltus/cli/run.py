@@ -1,0 +1,170 @@
+"""`saltus run [STUDY]`: a whole study as a plain loop, without Snakemake; called again, it goes on.
+
+Shards, then for each block, longest first, training and probing, then tables, laws and figures: the
+steps of `saltus prepare`, `train`, `probe` and `analyse`. Whether a block is trained, its state
+decides, as in `saltus train`. What was probed and analysed, and of what, stands in
+`results/<study>/run.json`: a step whose entry is still true is not done again.
+"""
+
+import argparse
+import hashlib
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from saltus.cli import analyse, prepare, stages, train
+from saltus.cli.options import add_study, results_of, study_of
+from saltus.code import code_hash
+from saltus.files import read_json, write_json
+from saltus.model.count import flops_per_token
+from saltus.plan import trained_tokens
+from saltus.study import Study
+from saltus.train.spec import TrainSpec
+from saltus.workflow import Jobs, canonical
+
+ANALYSIS = (
+    "saltus.tables",
+    "saltus.law.summary",
+    "saltus.law.rates",
+    "saltus.emerge.scores",
+    "saltus.emerge.summary",
+    "saltus.calibrate.summary",
+    "saltus.figure.catalogue",
+    "saltus.report.render",
+)
+"""The modules whose code decides what `saltus analyse` writes."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_study(parser)
+    parser.add_argument("--device", help="cpu or cuda (default: the study's)")
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=math.inf,
+        metavar="SECONDS",
+        help="begin nothing and train nothing after that; exit code 3",
+    )
+    parser.add_argument(
+        "--only-tables",
+        action="store_true",
+        help="stop when all is trained and probed; saltus analyse does the rest elsewhere",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what is not done yet, in order, until the time limit."""
+    study = study_of(options)
+    jobs, root = Jobs(study), results_of(study)
+    records = Records(root / "run.json")
+    end = time.monotonic() + options.time_limit
+    if not has_shards(study, root):
+        prepare.run(options)
+    for spec in sorted(study.train_specs(), key=_flops, reverse=True):
+        left = max(0.0, end - time.monotonic())
+        if train.run(_only(spec, left, options)) == train.STOPPED:
+            return train.STOPPED
+        if time.monotonic() > end:
+            return _stopped()
+        _probe(jobs, spec, root, records, options.device or study.training.device)
+    if options.only_tables:
+        return 0
+    if time.monotonic() > end:
+        return _stopped()
+    _analyse(jobs, root, records, options)
+    return 0
+
+
+def has_shards(study: Study, root: Path) -> bool:
+    """Tell whether the shards under `root` are there and of this study's text and vocabulary."""
+    path = root / "shards" / "manifest.json"
+    if not path.exists():
+        return False
+    found = read_json(path)
+    split = study.text.split
+    shares = {"validation": split.validation, "test": split.test}
+    return (
+        found["vocabulary"] == study.tokenizer.vocabulary
+        and set(found["domains"]) == set(study.text.domains)
+        and all(math.isclose(found["shares"][name], share) for name, share in shares.items())
+    )
+
+
+class Records:
+    """What was done of what: a JSON file of one fingerprint per step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, str] = read_json(path) if path.exists() else {}
+
+    def holds(self, step: str, fingerprint: str) -> bool:
+        """Tell whether a step was done with just this."""
+        return self.entries.get(step) == fingerprint
+
+    def note(self, step: str, fingerprint: str) -> None:
+        """Record that a step is done, at once and on disk."""
+        self.entries[step] = fingerprint
+        write_json(self.path, self.entries)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return a short hash of plain data."""
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:20]
+
+
+def _flops(spec: TrainSpec) -> float:
+    return float(flops_per_token(spec.shape)) * trained_tokens(spec) * len(spec.replicas)
+
+
+def _only(spec: TrainSpec, seconds: float, options: argparse.Namespace) -> argparse.Namespace:
+    """Return the options of `saltus train` for one block."""
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    one = {"size": [spec.size], "block": spec.block, "time_limit": seconds}
+    return argparse.Namespace(**(vars(parser.parse_args([])) | vars(options) | one))
+
+
+def _stopped() -> int:
+    print("saltus run: time is up; call again to go on", file=sys.stderr)
+    return train.STOPPED
+
+
+def _probed_of(jobs: Jobs, spec: TrainSpec, root: Path) -> str:
+    """Return what the probe of a block depends on: its state, its horizons, the questions."""
+    part = f"{spec.size}/block{spec.block}"
+    state = read_json(root / "train" / part / "status.json")["state"]
+    questions = jobs.probe(spec.size, spec.block)
+    return fingerprint(state, questions, code_hash("saltus.probe.job"))
+
+
+def _probe(jobs: Jobs, spec: TrainSpec, root: Path, records: Records, device: str) -> None:
+    """Probe one trained block unless that was done of the same state."""
+    part = f"{spec.size}/block{spec.block}"
+    out, wanted = root / "probe" / part, _probed_of(jobs, spec, root)
+    if records.holds(f"probe {part}", wanted) and (out / "items.parquet").exists():
+        return
+    stages.call(
+        stages.probe,
+        out,
+        jobs.probe(spec.size, spec.block),
+        shards=root / "shards",
+        input=[root / "train" / part],
+        device=device,
+    )
+    records.note(f"probe {part}", wanted)
+    print(out)
+
+
+def _analyse(jobs: Jobs, root: Path, records: Records, options: argparse.Namespace) -> None:
+    """Make tables, laws, figures and report unless they are of these probes already."""
+    probes = [_probed_of(jobs, spec, root) for spec in jobs.study.train_specs()]
+    asked = [jobs.tables(), jobs.laws(), jobs.calibration()]
+    wanted = fingerprint(probes, asked, [code_hash(module) for module in ANALYSIS])
+    if records.holds("analysis", wanted) and (root / "report.html").exists():
+        print(root / "report.html")
+        return
+    analyse.run(options)
+    records.note("analysis", wanted)
