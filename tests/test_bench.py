@@ -1,0 +1,128 @@
+"""The benches: both sides train the same amount, and a run of a few steps writes its table."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+BENCH = Path(__file__).parents[1] / "bench"
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Return the modules of the folder, which is no package."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    import common
+    import grid
+    import rate
+    from peers import nanogpt
+
+    return SimpleNamespace(common=common, grid=grid, rate=rate, nanogpt=nanogpt)
+
+
+def test_the_peer_has_as_many_parameters_as_it_says(modules: SimpleNamespace) -> None:
+    nanogpt: ModuleType = modules.nanogpt
+    options = nanogpt.Options(width=24, depth=2, heads=2, steps=10)
+    found = sum(parameter.numel() for parameter in nanogpt.Model(options).parameters())
+    embeddings = (options.vocabulary + options.context) * options.width
+    assert found == nanogpt.num_parameters(options) + embeddings
+
+
+def test_both_sides_are_of_one_size_and_see_as_many_tokens(modules: SimpleNamespace) -> None:
+    from saltus.model.count import count_parameters, flops_per_token
+
+    for size in modules.rate.SIZES:
+        spec = modules.rate.spec_of(size, "fp32")
+        options = modules.rate.options_of(size, "fp32", "eager")
+        assert (options.batch, options.context) == (spec.batch_tokens, spec.shape.context)
+        assert options.heads == spec.shape.heads
+        ours = count_parameters(spec.shape).nonembedding
+        assert modules.nanogpt.num_parameters(options) == pytest.approx(ours, rel=0.02)
+        flops = modules.nanogpt.flops_per_token(options)
+        assert flops == pytest.approx(flops_per_token(spec.shape), rel=0.02)
+
+
+def test_the_peer_batches_rows_of_the_file_and_learns(
+    modules: SimpleNamespace, tmp_path: Path
+) -> None:
+    nanogpt: ModuleType = modules.nanogpt
+    path, length = tmp_path / "rows.bin", 17
+    rows = (np.arange(length) + np.arange(300)[:, None]) % 50  # each token follows the one before
+    rows.astype("<u2").tofile(path)
+    options = nanogpt.Options(
+        16, 1, 2, 150, vocabulary=50, context=16, batch=128, rate=1e-2, warmup=5, stride=length
+    )
+    inputs, targets = nanogpt.make_batch(path, options)
+    assert inputs.shape == targets.shape == (8, 16)
+    torch.testing.assert_close(targets, (inputs + 1) % 50)
+    before = nanogpt.held_out_loss(nanogpt.make_step(path, options)[0], path, 16)
+    assert before == pytest.approx(np.log(50), abs=0.1)
+    assert nanogpt.held_out_loss(nanogpt.train(path, options), path, 16) < 0.5 * before
+
+
+def test_the_peers_rate_warms_up_and_ends_at_a_tenth(modules: SimpleNamespace) -> None:
+    options = modules.nanogpt.Options(8, 1, 1, 100, rate=2.0, warmup=9)
+    rates = [modules.nanogpt.rate_at(step, options) for step in range(101)]
+    assert rates[0] == pytest.approx(0.2) and rates[9] == pytest.approx(2.0)
+    assert rates[100] == pytest.approx(0.2) and np.all(np.diff(rates[9:]) <= 0)
+
+
+def test_a_comparison_finds_a_known_ratio(modules: SimpleNamespace) -> None:
+    noise = np.random.default_rng(0).normal(1, 0.02, (2, 41))
+    found = modules.common.compare(3 * noise[0], 2 * noise[1])
+    assert found["ratio"] == pytest.approx(1.5, rel=0.02)
+    assert found["ratio_min"] < found["ratio_low"] < 1.5 < found["ratio_high"] < found["ratio_max"]
+
+
+def test_every_point_of_a_grid_is_one_run_of_the_peer(
+    modules: SimpleNamespace, make_spec, tmp_path: Path
+) -> None:
+    from saltus.study import load_study
+
+    study = load_study(BENCH.parent / "studies" / "smoke.yaml")
+    points = modules.grid.points(study, list(study.family.sizes), None)
+    assert len(points) == 4 * 2 * 2
+    assert len(modules.grid.points(study, ["s1", "s2"], 1)) == 2 * 1 * 2
+    for spec in points:
+        options = modules.grid.nanogpt_options(spec, compiled=False)
+        assert options.steps * options.batch == spec.horizons[0]
+        assert options.rate == spec.replicas[0].rate
+
+
+def test_the_makespan_is_that_of_the_longest_first(
+    modules: SimpleNamespace, make_spec, tmp_path: Path
+) -> None:
+    tasks = []
+    for index, seconds in enumerate((1.0, 2.0, 3.0)):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        (folder / "record.json").write_text(f'{{"seconds": {seconds}}}')
+        tasks.append(modules.grid.Task(str(index), make_spec(), seconds, (), folder))
+    assert modules.grid.makespan(tasks, 2) == 3.0
+    assert modules.grid.makespan(tasks, 1) == 6.0
+    assert modules.grid.makespan(tasks, 1, copies=5) == 30.0
+
+
+def test_a_short_run_of_the_rate_writes_its_table(tmp_path: Path) -> None:
+    command = [sys.executable, BENCH / "rate.py", "--sizes", "n15k", "--modes", "eager"]
+    command += ["--rounds", "2", "--turn-seconds", "0.02", "--warm-up", "1"]
+    command += ["--work", tmp_path / "work", "--out", tmp_path / "rate.csv"]
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    with (tmp_path / "rate.csv").open() as stream:
+        (row,) = csv.DictReader(stream)
+    assert float(row["ours_tokens_per_second"]) > 0 and row["rounds"] == "2"
+    assert 0 < float(row["ours_peak_share"]) < 1 and 0 < float(row["peer_peak_share"]) < 1
+    assert float(row["ratio_min"]) <= float(row["ratio_max"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_its_bench_says_so_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCH / "gpu.py"), "--out", str(tmp_path / "gpu.csv")]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.strip().count("\n") == 0 and "needs CUDA" in ended.stderr
