@@ -14,6 +14,7 @@ import saltus
 from saltus.cli.main import COMMANDS
 
 PACKAGE = Path(saltus.__file__).parent
+PUBLISHED = Path(__file__).parents[2] / "results" / "reference" / "rates"
 ANALYSIS = ("law", "emerge", "calibrate", "figure", "report")
 STAGES = ("data", "model", "train", "probe")
 
@@ -120,6 +121,7 @@ def test_light_commands_import_no_torch(finished: Path) -> None:
         ["schema"],
         ["publish"],
         ["figures", str(finished), "--only", "law-fit"],
+        ["sweep", str(PUBLISHED)],
     ]
     python(COMMAND, json.dumps(commands))
     assert (finished / "figures" / "law-fit.svg").read_text() != "drawn"

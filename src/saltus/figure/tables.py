@@ -178,7 +178,8 @@ def _sweep(
         for row in _frame(directory, "rates").to_dict("records")
     ]
     rule = {**rule, "interval": (rule.get("intervals") or {}).get("exponent")}
-    rows = runs[runs["horizon"] == runs["horizon"].max()].reset_index(drop=True)
+    longest = runs.groupby("size")["horizon"].transform("max")  # of each size, as the rule has it
+    rows = runs[runs["horizon"] == longest].reset_index(drop=True)
     return rows, {"rule": rule, "sizes": sizes}
 
 
