@@ -345,6 +345,14 @@ def shown(value: Any) -> Any:
     return f"{value:.5g}" if isinstance(value, float) else value
 
 
+def rows_of(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the rows of a table by size and mode, none if there is no table yet."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as stream:
+        return {(row["size"], row["mode"]): row for row in csv.DictReader(stream)}
+
+
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows with the same keys as a table."""
     rows = list(rows)
