@@ -28,18 +28,18 @@ class CpuCosts:
 
     A token takes its matrix products at `matrix_efficiency` of `matrix_flops`, elementwise work in
     proportion to depth · width, the softmax over the vocabulary, and its part of the cost of
-    calling a layer's kernels, which the tokens of a step share. Fitted to the laptop study of
-    2026-11-23, on two busy cores and before the written kernels, which are faster.
+    calling a layer's kernels, which the tokens of a step share. Fitted by
+    `bench/plan.py` to nine shapes of 8 to 256 units, which they give to 12 %, one core busy.
     """
 
-    matrix_flops: float = 108e9
+    matrix_flops: float = 109e9
     """FLOP/s of `measured_flops` on the machine the others were fitted on."""
-    matrix_efficiency: float = 0.44
-    elementwise_seconds: float = 3.5e-8
+    matrix_efficiency: float = 0.99
+    elementwise_seconds: float = 6.0e-8
     """Per token and unit of depth · width."""
-    softmax_seconds: float = 7e-9
+    softmax_seconds: float = 4.2e-9
     """Per token and entry of the vocabulary."""
-    layer_seconds: float = 5e-3
+    layer_seconds: float = 1.7e-3
     """Per step and layer, however few the tokens."""
     start_seconds: float = 4.0
     """A process that imports torch."""

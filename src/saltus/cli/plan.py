@@ -140,7 +140,7 @@ def _print_doubt(study: Study, machine: Machine, is_here: bool) -> None:
         return
     print(
         f"~ estimated from a matrix product timed here ({machine.matrix_flops / 1e9:.0f} "
-        "GFLOP/s); expect it to be off by up to a half"
+        "GFLOP/s); expect it to be off by up to a third"
     )
     if study.training.precision == "bf16":
         print("bf16 on a CPU is estimated as if it were fp32")
