@@ -2,7 +2,7 @@
 
 Each side runs in a process of its own, pinned to one core, with one thread; while one side trains,
 the others wait on a pipe. Rounds go A B A B, so that a slow minute of the machine meets both.
-`batches_of` and `ours` alone know how the package's training engine is called.
+`ours` alone knows how the package's training engine is called.
 """
 
 import argparse
@@ -32,23 +32,6 @@ Advance = Callable[[int], None]
 
 
 # ---------------------------------------------------------------------------- our side
-
-
-def batches_of(spec: TrainSpec, shards: Path) -> Any:
-    """Return the batches that a training job of `spec` reads."""
-    from saltus.data.batches import ARITHMETIC, Batches
-    from saltus.data.shards import load_shard
-    from saltus.train.job import load_alphabet
-
-    names = [name for name in spec.mixture.shares if name != ARITHMETIC]
-    return Batches(
-        spec.mixture,
-        {name: load_shard(shards, name, "train").tokens for name in names},
-        load_alphabet(shards),
-        seeds=tuple(replica.seed for replica in spec.replicas),
-        rows=spec.rows,
-        context=spec.shape.context,
-    )
 
 
 def ours(spec: TrainSpec, batches: Any, kernels: str, device: str = "cpu") -> Advance:

@@ -42,7 +42,7 @@ from saltus.preflight import study_path
 from saltus.probe.spec import ProbeSpec
 from saltus.probe.text import windows_of
 from saltus.study import Study, load_study
-from saltus.train.job import run_name
+from saltus.train.job import batches_of, run_name
 from saltus.train.spec import Replica, TrainSpec
 
 STREAM_HORIZONS = 4
@@ -157,7 +157,7 @@ def write_streams(specs: Sequence[TrainSpec], shards: Path, work: Path) -> None:
         path = stream_file(work, spec.replicas[0])
         if path.exists():
             continue
-        batches = common.batches_of(spec, shards)
+        batches = batches_of(spec, shards)
         steps = STREAM_HORIZONS * max(each.steps(each.horizons[0]) for each in specs)
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as stream:

@@ -19,6 +19,7 @@ import numpy as np
 from peers import nanogpt
 
 from saltus.model.count import count_parameters, flops_per_token
+from saltus.train.job import batches_of
 from saltus.train.spec import TrainSpec
 
 SIZES: dict[str, dict[str, int]] = {
@@ -78,7 +79,7 @@ def make(point: dict[str, Any]) -> tuple[common.Advance, int]:
     if point["side"] == "ours":
         spec = spec_of(point["size"], point["precision"])
         tokens = spec.batch_tokens * len(spec.replicas)
-        return common.ours(spec, common.batches_of(spec, shards), point["kernels"]), tokens
+        return common.ours(spec, batches_of(spec, shards), point["kernels"]), tokens
     options = options_of(point["size"], point["precision"], point["kernels"])
     _, step_once = nanogpt.make_step(shards / "markov-train.bin", options)
     done = 0

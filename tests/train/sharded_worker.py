@@ -12,29 +12,15 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from saltus.data.batches import Batches
-from saltus.data.shards import load_shard
 from saltus.errors import SaltusError
 from saltus.train import sharded
 from saltus.train.engine import Engine
-from saltus.train.job import load_alphabet
+from saltus.train.job import batches_of
 from saltus.train.schedule import Branch
 from saltus.train.sharded import ShardedTrainer, process_group
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot, load_snapshot, save_snapshot
 from saltus.train.trainer import OutOfTime
-
-
-def batches_of(spec: TrainSpec, shards: Path) -> Batches:
-    """Return the batches of a job on the small generated language."""
-    return Batches(
-        spec.mixture,
-        {"markov": load_shard(shards, "markov", "train").tokens},
-        load_alphabet(shards),
-        seeds=tuple(replica.seed for replica in spec.replicas),
-        rows=spec.rows,
-        context=spec.shape.context,
-    )
 
 
 def run_case(case: dict, folder: Path, shards: Path, device: torch.device) -> None:

@@ -12,15 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from saltus.data.batches import Batches
-from saltus.data.shards import load_shard
 from saltus.errors import SaltusError
 from saltus.model.initialise import initial_parameters
 from saltus.model.module import Decoder, split_row
 from saltus.model.shape import layout
 from saltus.model.transformer import token_losses, unflatten
 from saltus.train.engine import Engine
-from saltus.train.job import load_alphabet
+from saltus.train.job import batches_of
 from saltus.train.schedule import Branch
 from saltus.train.sharded import check_shardable
 from saltus.train.spec import Replica, TrainSpec
@@ -42,15 +40,7 @@ def as_list(branch: Branch) -> list[int | None]:
 
 def trained(spec: TrainSpec, shards: Path, start: Snapshot, *branches: Branch) -> Snapshot:
     """Return where a single process ends."""
-    batches = Batches(
-        spec.mixture,
-        {"markov": load_shard(shards, "markov", "train").tokens},
-        load_alphabet(shards),
-        seeds=tuple(replica.seed for replica in spec.replicas),
-        rows=spec.rows,
-        context=spec.shape.context,
-    )
-    trainer = Trainer(spec, batches, CPU, Engine("written", 1))
+    trainer = Trainer(spec, batches_of(spec, shards), CPU, Engine("written", 1))
     for branch in branches:
         start = trainer.run(start, branch, lambda snapshot: None)
     return start

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from saltus.data.batches import ARITHMETIC, Batches
-from saltus.data.shards import load_shard
+from saltus.data.batches import ARITHMETIC
 from saltus.errors import SaltusError
 from saltus.model.transformer import token_losses, unflatten
 from saltus.train.engine import Engine, decide
-from saltus.train.job import load_alphabet
+from saltus.train.job import batches_of
 from saltus.train.schedule import Branch
 from saltus.train.spec import Replica, TrainSpec
 from saltus.train.state import Snapshot
@@ -29,15 +28,7 @@ def trainer_of(shards: Path) -> Callable[..., Trainer]:
     """Return a maker of trainers on the small generated language."""
 
     def make(spec: TrainSpec, engine: Engine | None = None) -> Trainer:
-        batches = Batches(
-            spec.mixture,
-            {"markov": load_shard(shards, "markov", "train").tokens},
-            load_alphabet(shards),
-            seeds=tuple(replica.seed for replica in spec.replicas),
-            rows=spec.rows,
-            context=spec.shape.context,
-        )
-        return Trainer(spec, batches, CPU, engine or decide(spec, CPU))
+        return Trainer(spec, batches_of(spec, shards), CPU, engine or decide(spec, CPU))
 
     return make
 
