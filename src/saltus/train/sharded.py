@@ -296,7 +296,8 @@ class ShardedTrainer(Trainer):
     def _update(self, loss: Tensor, rate: float) -> bool:
         """Clip, step, and tell whether the replica is alive; frozen, nothing of it moves.
 
-        It waits for the device, as does the word of process 0."""
+        It waits for the device, as does the word of process 0.
+        """
         gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
         norm = whole(torch.nn.utils.get_total_norm(gradients))
         alive = bool(torch.isfinite(loss) & torch.isfinite(norm))
