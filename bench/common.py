@@ -26,7 +26,7 @@ from saltus.train.spec import TrainSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-KERNELS = {"eager": "written", "compiled": "compiled"}
+KERNELS = {"native": "native", "eager": "written", "compiled": "compiled"}
 """What a mode of both sides is called in our engine."""
 Advance = Callable[[int], None]
 
@@ -37,7 +37,8 @@ Advance = Callable[[int], None]
 def ours(spec: TrainSpec, batches: Any, kernels: str, device: str = "cpu") -> Advance:
     """Return a function that trains the block `spec` for so many more steps.
 
-    `kernels` is `eager` (our own, written out), `compiled`, or `decided`: what a job would take.
+    `kernels` is `native` (C between the products), `eager` (tensor operations), `compiled`, or
+    `decided`: what a job would take.
     The engine's other choices are those of a job.
     """
     import torch

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import saltus
-from saltus.code import stage_modules
+from saltus.code import c_sources, stage_modules
 from saltus.train.spec import TrainSpec
 
 PACKAGE_FOLDER = Path(saltus.__file__).parent
@@ -185,6 +185,15 @@ def test_the_hash_follows_code_and_not_comments(tmp_path: Path) -> None:
     found = run_python(HASHES, path=tmp_path / "tmp")
     assert len(set(found["same"])) == 1
     assert len({*found["different"], found["same"][0]}) == 1 + len(found["different"])
+
+
+def test_the_c_between_matrix_products_is_hashed_with_training() -> None:
+    def sources(root: str) -> set[str]:
+        return {path.name for module in stage_modules(root) for path in c_sources(module)}
+
+    there = {path.name for path in (PACKAGE_FOLDER / "model" / "native").glob("*.[ch]")}
+    assert sources("saltus.train.job") == there >= {"lanes.h", "passes.c", "attention.c"}
+    assert not sources("saltus.law.summary")
 
 
 def test_training_does_not_depend_on_analysis() -> None:

@@ -23,12 +23,15 @@ CPU = torch.device("cpu")
 THREE = (Replica("seed0", 11, 0.01), Replica("seed1", 12, 0.02), Replica("seed2", 13, 0.005))
 
 
-@pytest.fixture
-def trainer_of(shards: Path) -> Callable[..., Trainer]:
-    """Return a maker of trainers on the small generated language."""
+@pytest.fixture(params=["native", "written"])
+def trainer_of(request: pytest.FixtureRequest, shards: Path) -> Callable[..., Trainer]:
+    """Return a maker of trainers on the small generated language, with either kind of kernels."""
 
     def make(spec: TrainSpec, engine: Engine | None = None) -> Trainer:
-        return Trainer(spec, batches_of(spec, shards), CPU, engine or decide(spec, CPU))
+        decided = dataclasses.replace(decide(spec, CPU), kernels=request.param)
+        if spec.precision != "fp32":
+            decided = dataclasses.replace(decided, kernels="written")
+        return Trainer(spec, batches_of(spec, shards), CPU, engine or decided)
 
     return make
 
@@ -176,11 +179,14 @@ def test_half_precision_stays_beside_full(make_spec: MakeSpec, trainer_of: MakeT
     torch.testing.assert_close(full.curve[:, 1], half.curve[:, 1], rtol=0.03, atol=0.0)
 
 
+WRITTEN = Engine("written", 2)
 ENGINES = {
     "one replica at a time": Engine("written", 1),
     "two and one": Engine("written", 2),
     "rows in pieces": Engine("written", 3, micro_batches=3),
     "all of it": Engine("written", 2, micro_batches=4, checkpointing=True),
+    "native": Engine("native", 3),
+    "native, all of it": Engine("native", 2, micro_batches=4, checkpointing=True),
 }
 
 
@@ -202,11 +208,11 @@ def test_written_kernels_train_as_the_definition_does(
 ) -> None:
     from saltus.train import trainer as module
 
-    written = run(trainer_of(make_spec()), 40)
+    written = run(trainer_of(make_spec(), WRITTEN), 40)
     monkeypatch.setattr(module, "written_losses", lambda named, tokens, shape, *rest: token_losses(
         named, tokens, shape
     ))  # fmt: skip
-    plain = run(trainer_of(make_spec()), 40)
+    plain = run(trainer_of(make_spec(), WRITTEN), 40)
     assert not torch.equal(written.optimizer.parameters, plain.optimizer.parameters)
     torch.testing.assert_close(written.curve, plain.curve, rtol=2e-4, atol=2e-4, equal_nan=True)
 
@@ -226,10 +232,10 @@ def test_out_of_memory_the_step_is_made_again_in_smaller_passes(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(named, tokens, *rest)
 
-    whole = run(trainer_of(make_spec()), 12)
+    whole = run(trainer_of(make_spec(), WRITTEN), 12)
     monkeypatch.setattr(module, "written_losses", of_a_small_device)
     heard: list[Engine] = []
-    trainer = dataclasses.replace(trainer_of(make_spec()), changed=heard.append)
+    trainer = dataclasses.replace(trainer_of(make_spec(), WRITTEN), changed=heard.append)
     parts = run(trainer, 12)
     assert heard[-1] == trainer.engine == Engine("written", 1, micro_batches=2)
     torch.testing.assert_close(whole.curve, parts.curve, rtol=2e-4, atol=2e-4, equal_nan=True)
@@ -246,7 +252,7 @@ def test_what_never_fits_is_one_line(
 
     monkeypatch.setattr(module, "written_losses", full)
     with pytest.raises(SaltusError, match="one row of one replica does not fit"):
-        run(trainer_of(make_spec()), 1)
+        run(trainer_of(make_spec(), WRITTEN), 1)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(
@@ -259,4 +265,4 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(
 
     monkeypatch.setattr(module, "written_losses", broken)
     with pytest.raises(RuntimeError, match="a shape is wrong"):
-        run(trainer_of(make_spec()), 1)
+        run(trainer_of(make_spec(), WRITTEN), 1)

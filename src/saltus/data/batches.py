@@ -19,6 +19,8 @@ from saltus.data.writing import BLANK, Alphabet, squeeze, write
 ARITHMETIC = "arithmetic"
 GOLDEN = (5**0.5 - 1) / 2
 CHUNK_ROWS = 1024
+TOGETHER_ROWS = 256
+"""About how many rows of a replica are made at once."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Batches:
         )
         self.length = length
         self._chunks: dict[tuple[int, int], np.ndarray] = {}
+        self._made: tuple[int, np.ndarray] | None = None
         self._counted = (0, np.zeros(len(self.names), dtype=np.int64))
 
     def sources(self, step: int) -> np.ndarray:
@@ -157,10 +160,25 @@ class Batches:
         return counts
 
     def batch(self, step: int) -> np.ndarray:
-        """Return the tokens of `step`, inputs and shifted targets in one: (R, B, T + 1)."""
-        sources = self.sources(step)
+        """Return the tokens of `step`, inputs and shifted targets in one: (R, B, T + 1).
+
+        Several steps are made together and the last ones kept: with few rows a step, looking up
+        where each lies costs more than copying it.
+        """
+        steps = max(1, TOGETHER_ROWS // self.num_rows)
+        first = step // steps * steps
+        if self._made is None or self._made[0] != first:
+            self._made = first, self._rows(first, steps)
+        start = (step - first) * self.num_rows
+        return self._made[1][:, start : start + self.num_rows].copy()
+
+    def _rows(self, step: int, steps: int) -> np.ndarray:
+        """Return the rows of `steps` steps from `step` on: (R, rows, T + 1)."""
+        sources = self.mixture.sources(
+            np.arange(step * self.num_rows, (step + steps) * self.num_rows)
+        )
         before = self.rows_before(step)
-        tokens = np.empty((len(self.seeds), self.num_rows, self.length), dtype=np.int64)
+        tokens = np.empty((len(self.seeds), len(sources), self.length), dtype=np.int64)
         for source, name in enumerate(self.names):
             rows = np.flatnonzero(sources == source)
             index = before[source] + np.arange(len(rows))

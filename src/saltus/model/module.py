@@ -2,7 +2,7 @@
 
 Legend: B row, T token, N = B·T, D width, V vocabulary, P parameters.
 
-The mathematics is that of `transformer` and `kernels`; here are only the places where the tensors
+The mathematics is that of `transformer`, `kernels` and `native`; here are only the places where the tensors
 live. Their names are those of `layout`; the replica axis is absent from their own shape and put
 back as a leading axis of one where the shared code is called.
 """
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from saltus.model.kernels import HeadLosses, written_layer
+from saltus.model.native.losses import native_layer
 from saltus.model.shape import NORMS, Shape, layer_shapes, layout
 from saltus.model.transformer import apply_layer, embed, rotary
 
@@ -29,6 +30,7 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.shape, self.dtype, self.checkpointing = shape, dtype, checkpointing
+        self.kernels = kernels
         # Every layer wraps the same function, so all share one compiled program.
         self.compiled = torch.compile(apply_layer) if kernels == "compiled" else None
         for name, size in layer_shapes(shape).items():
@@ -53,6 +55,8 @@ class Layer(nn.Module):
         part = {name: tensor[None] for name, tensor in self.named_parameters()}
         # FSDP2 brings a layer in low precision; gains work in that of the residual stream.
         part |= {name: part[name].to(x.dtype) for name in NORMS}
+        if self.kernels == "native":
+            return native_layer(x, part, tables)
         if self.compiled is None:
             return written_layer(x, part, torch.complex(*tables), self.shape, self.dtype)
         low = self.dtype == torch.bfloat16
@@ -63,7 +67,7 @@ class Layer(nn.Module):
 class Decoder(nn.Module):
     """One replica; its tensors hold nothing until they are filled.
 
-    `kernels` (`written` or `compiled`) and `checkpointing` are those of `train.engine`; `dtype` is
+    `kernels` (`native`, `written` or `compiled`) and `checkpointing` are those of `train.engine`; `dtype` is
     that of the matrix products, the residual stream is always float32.
     """
 

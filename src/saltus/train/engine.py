@@ -7,12 +7,14 @@ machine's memory alone, never from a clock, so that a repeated run is the same b
 
 import dataclasses
 import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saltus.files import read_json, write_json
 from saltus.model.count import count_parameters, flops_per_token
+from saltus.model.native.library import NoCompilerError, library_file
 from saltus.train.spec import TrainSpec
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 STREAM_BYTES = 1 << 20
 """Replicas go through a CPU together while their residual stream is no larger than this."""
+NATIVE_CONTEXT = 512
+"""Up to here a head's scores in the cache beat the blockwise kernel (docs/log.md)."""
 MEMORY_SHARE = 0.7
 """Of the memory that a job may count on."""
 COMPILE_SECONDS = 60.0
@@ -34,8 +38,8 @@ GPU_FLOPS = 5e13
 class Engine:
     """The engine of one job.
 
-    `kernels` are `written` (model.kernels) or `compiled` (torch.compile of model.transformer); a
-    step runs `replicas_at_once` and splits its rows into `micro_batches`; with `checkpointing`,
+    `kernels` are `native` (model.native), `written` (model.kernels) or `compiled` (torch.compile of
+    model.transformer); a step runs `replicas_at_once` and splits its rows into `micro_batches`; with `checkpointing`,
     layers keep their inputs alone and are computed again for the gradient.
     """
 
@@ -66,17 +70,23 @@ def state_bytes(spec: TrainSpec) -> int:
 def activation_bytes(spec: TrainSpec, engine: Engine) -> int:
     """Return the bytes that one pass keeps for its gradient, in single precision.
 
-    Per token and layer: the stream, two normed copies, twice queries and keys, values, the mixed
-    heads (10 widths), gate, up, their product and the opened gate (4 feed-forward widths), and the
-    attention weights. With checkpointing one layer's, and every layer's input. At the head: logits
-    and probabilities.
+    Per token and layer, written: the stream, two normed copies, twice queries and keys, values, the
+    mixed heads (10 widths), gate, up, their product and the opened gate (4 feed-forward widths), and
+    the attention weights; native: two normed copies, queries, keys, values, the mixed heads (6),
+    gate, up and their product (3), and a normaliser a head. With checkpointing one layer's, and
+    every layer's input. At the head, written: logits and probabilities; native: two streams.
     """
     shape = spec.shape
     rows = -(-spec.rows // engine.micro_batches)
     tokens = engine.replicas_at_once * rows * shape.context
-    layer = 10 * shape.width + 4 * shape.feedforward + shape.heads * shape.context
+    if engine.kernels == "native":
+        layer = 6 * shape.width + 3 * shape.feedforward + shape.heads
+        head = 4 * shape.width
+    else:
+        layer = 10 * shape.width + 4 * shape.feedforward + shape.heads * shape.context
+        head = 4 * shape.width + 2 * shape.vocabulary
     layers = shape.depth * shape.width + layer if engine.checkpointing else shape.depth * layer
-    return 4 * tokens * (layers + 2 * shape.vocabulary + 4 * shape.width)
+    return 4 * tokens * (layers + head)
 
 
 def decide(spec: TrainSpec, device: "torch.device") -> Engine:
@@ -86,7 +96,7 @@ def decide(spec: TrainSpec, device: "torch.device") -> Engine:
         memory = _gpu_bytes(device)
     else:
         together = STREAM_BYTES // (4 * spec.batch_tokens * spec.shape.width)
-        engine = Engine("written", min(len(spec.replicas), max(1, together)))
+        engine = Engine(_cpu_kernels(spec), min(len(spec.replicas), max(1, together)))
         memory = machine_bytes() // (os.cpu_count() or 1)
     while state_bytes(spec) + activation_bytes(spec, engine) > MEMORY_SHARE * memory:
         smaller = engine.smaller(spec.rows)
@@ -105,6 +115,18 @@ def _gpu_bytes(device: "torch.device") -> int:
     import torch
 
     return torch.cuda.get_device_properties(device).total_memory
+
+
+def _cpu_kernels(spec: TrainSpec) -> str:
+    """Return `native` where a C compiler is there and the job is of the kind it is faster for."""
+    if spec.precision != "fp32" or spec.shape.context > NATIVE_CONTEXT:
+        return "written"
+    try:
+        library_file()
+    except NoCompilerError as error:
+        print(f"saltus: {error}; training without compiled passes, slower", file=sys.stderr)
+        return "written"
+    return "native"
 
 
 def _gpu_kernels(spec: TrainSpec) -> str:

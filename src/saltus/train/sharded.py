@@ -100,8 +100,8 @@ class ShardedTrainer(Trainer):
 
     `sharding` is `ddp`, `fsdp`, or `auto`: FSDP2 above `FSDP_PARAMETERS`. Of the engine it takes
     the kernels, checkpointing, and `micro_batches` (of a process's own rows); there is no giving
-    way when memory does not suffice, since no process can do so alone. Under FSDP2 the written
-    kernels always checkpoint: they keep copies of matrices that would undo the sharding. Raises
+    way when memory does not suffice, since no process can do so alone. Under FSDP2 kernels that are
+    not compiled always checkpoint: they keep copies of matrices that would undo the sharding. Raises
     `SaltusError` as `check_shardable` does, on every process.
     """
 
@@ -120,7 +120,7 @@ class ShardedTrainer(Trainer):
             torch.device("meta") if fsdp else self.device,
             self.engine.kernels,
             torch.bfloat16 if spec.precision == "bf16" else torch.float32,
-            self.engine.checkpointing or (fsdp and self.engine.kernels == "written"),
+            self.engine.checkpointing or (fsdp and self.engine.kernels != "compiled"),
         )
         self._model: nn.Module = self._fully_sharded(module) if fsdp else self._replicated(module)
         self._parameters = dict(module.named_parameters())

@@ -15,6 +15,7 @@ from saltus.data.batches import ARITHMETIC, Batches
 from saltus.errors import SaltusError
 from saltus.model.initialise import initial_parameters
 from saltus.model.kernels import written_losses
+from saltus.model.native.losses import native_losses
 from saltus.model.transformer import token_losses, unflatten
 from saltus.train.engine import Engine
 from saltus.train.optimizer import OptimizerState, optimizer_step
@@ -161,8 +162,8 @@ class Trainer:
             of_rows: list[Tensor] = []
             total = torch.zeros(())
             for part in theirs.chunk(engine.micro_batches, dim=1):
-                row_losses = self._row_losses(engine, leaf, part)  # (r, b)
-                (gradient,) = torch.autograd.grad(row_losses.sum() / num_rows, leaf)
+                row_losses, objective = self._objective(engine, leaf, part, num_rows)
+                (gradient,) = torch.autograd.grad(objective, leaf)
                 of_rows.append(row_losses.detach())
                 total = gradient if total.ndim == 0 else total.add_(gradient)
             losses.append(torch.cat(of_rows, 1))
@@ -171,15 +172,24 @@ class Trainer:
             return losses[0], gradients[0]
         return torch.cat(losses), torch.cat(gradients)
 
-    def _row_losses(self, engine: Engine, parameters: Tensor, tokens: Tensor) -> Tensor:
-        """Return the mean loss of every row, in nats/token."""
+    def _objective(
+        self, engine: Engine, parameters: Tensor, tokens: Tensor, num_rows: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean loss of every row (r, b), in nats/token, and their sum over `num_rows`."""
         shape, low = self.spec.shape, self.spec.precision == "bf16"
         named = unflatten(parameters, shape)
+        if engine.kernels == "native":
+            scale = 1 / (num_rows * shape.context)
+            losses, objective = native_losses(named, tokens, shape, scale, engine.checkpointing)
+            return losses.mean(2), objective
         if self._compiled is None:
             dtype = torch.bfloat16 if low else None
-            return written_losses(named, tokens, shape, dtype, engine.checkpointing).mean(2)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            return self._compiled(named, tokens, shape).mean(2)
+            losses = written_losses(named, tokens, shape, dtype, engine.checkpointing)
+        else:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+                losses = self._compiled(named, tokens, shape)
+        row_losses = losses.mean(2)
+        return row_losses, row_losses.sum() / num_rows
 
     def _curve_point(self, step: int, row_losses: Tensor, alive: Tensor) -> Tensor:
         """Return one row of the curve; see `Snapshot`. A source without rows this step is NaN."""

@@ -1,0 +1,1 @@
+"""The training loss with C between its matrix products: CPUs, single precision."""
