@@ -150,7 +150,7 @@ def test_a_missing_or_failing_compiler_is_one_line(
     cold: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
-    with pytest.raises(SaltusError, match="^no C compiler: found none of no-such-compiler$"):
+    with pytest.raises(SaltusError, match=r"^no C compiler: found none of no-such-compiler$"):
         found_compiler()
     monkeypatch.setenv("CC", "false")
     with pytest.raises(NoCompilerError, match="false failed: without a word"):

@@ -2,9 +2,9 @@
 
 Legend: B row, T token, N = B·T, D width, V vocabulary, P parameters.
 
-The mathematics is that of `transformer`, `kernels` and `native`; here are only the places where the tensors
-live. Their names are those of `layout`; the replica axis is absent from their own shape and put
-back as a leading axis of one where the shared code is called.
+The mathematics is that of `transformer`, `kernels` and `native`; here are only the places where the
+tensors live. Their names are those of `layout`; the replica axis is absent from their own shape and
+put back as a leading axis of one where the shared code is called.
 """
 
 import torch
@@ -67,8 +67,8 @@ class Layer(nn.Module):
 class Decoder(nn.Module):
     """One replica; its tensors hold nothing until they are filled.
 
-    `kernels` (`native`, `written` or `compiled`) and `checkpointing` are those of `train.engine`; `dtype` is
-    that of the matrix products, the residual stream is always float32.
+    `kernels` (`native`, `written` or `compiled`) and `checkpointing` are those of `train.engine`;
+    `dtype` is that of the matrix products, the residual stream is always float32.
     """
 
     def __init__(

@@ -39,8 +39,8 @@ class Engine:
     """The engine of one job.
 
     `kernels` are `native` (model.native), `written` (model.kernels) or `compiled` (torch.compile of
-    model.transformer); a step runs `replicas_at_once` and splits its rows into `micro_batches`; with `checkpointing`,
-    layers keep their inputs alone and are computed again for the gradient.
+    model.transformer); a step runs `replicas_at_once` and splits its rows into `micro_batches`;
+    with `checkpointing`, layers keep their inputs alone and are computed again for the gradient.
     """
 
     kernels: str
@@ -70,9 +70,9 @@ def state_bytes(spec: TrainSpec) -> int:
 def activation_bytes(spec: TrainSpec, engine: Engine) -> int:
     """Return the bytes that one pass keeps for its gradient, in single precision.
 
-    Per token and layer, written: the stream, two normed copies, twice queries and keys, values, the
-    mixed heads (10 widths), gate, up, their product and the opened gate (4 feed-forward widths), and
-    the attention weights; native: two normed copies, queries, keys, values, the mixed heads (6),
+    Per token and layer, written: the stream, two normed copies, twice queries and keys, values,
+    the mixed heads (10 widths), gate, up, their product and the opened gate (4 feed-forward
+    widths), and the attention weights; native: two normed copies, queries, keys, values, the mixed heads (6),
     gate, up and their product (3), and a normaliser a head. With checkpointing one layer's, and
     every layer's input. At the head, written: logits and probabilities; native: two streams.
     """

@@ -100,9 +100,9 @@ class ShardedTrainer(Trainer):
 
     `sharding` is `ddp`, `fsdp`, or `auto`: FSDP2 above `FSDP_PARAMETERS`. Of the engine it takes
     the kernels, checkpointing, and `micro_batches` (of a process's own rows); there is no giving
-    way when memory does not suffice, since no process can do so alone. Under FSDP2 kernels that are
-    not compiled always checkpoint: they keep copies of matrices that would undo the sharding. Raises
-    `SaltusError` as `check_shardable` does, on every process.
+    way when memory does not suffice, since no process can do so alone. Under FSDP2 kernels that
+    are not compiled always checkpoint: they keep copies of matrices that would undo the sharding.
+    Raises `SaltusError` as `check_shardable` does, on every process.
     """
 
     sharding: str = "auto"

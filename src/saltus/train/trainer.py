@@ -175,7 +175,7 @@ class Trainer:
     def _objective(
         self, engine: Engine, parameters: Tensor, tokens: Tensor, num_rows: int
     ) -> tuple[Tensor, Tensor]:
-        """Return the mean loss of every row (r, b), in nats/token, and their sum over `num_rows`."""
+        """Return the mean loss of every row (r, b), in nats/token, and their sum / `num_rows`."""
         shape, low = self.spec.shape, self.spec.precision == "bf16"
         named = unflatten(parameters, shape)
         if engine.kernels == "native":

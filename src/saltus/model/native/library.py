@@ -1,7 +1,7 @@
 """The C of this folder as a shared library, made for the processor at hand at its first use.
 
-No torch. Compiled files are kept in the user's cache folder under a hash of all that decides them, so that a
-home which several machines share holds one for each.
+No torch. Compiled files are kept in the user's cache folder under a hash of all that decides them,
+so that a home which several machines share holds one for each.
 """
 
 import hashlib

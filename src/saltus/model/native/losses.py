@@ -247,7 +247,8 @@ def native_losses(
 ) -> tuple[Tensor, Tensor]:
     """Return the cross-entropy of every next token (R, B, T), and `scale` times its sum.
 
-    In nats, as `transformer.token_losses` has it; only the sum has a derivative. With `checkpointing` a layer keeps its input alone and is computed again for its gradient.
+    In nats, as `transformer.token_losses` has it; only the sum has a derivative. With
+    `checkpointing` a layer keeps its input alone and is computed again for its gradient.
     """
     inputs, targets = tokens[..., :-1], tokens[..., 1:]
     replicas, _, length = inputs.shape
