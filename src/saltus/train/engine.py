@@ -72,9 +72,9 @@ def activation_bytes(spec: TrainSpec, engine: Engine) -> int:
 
     Per token and layer, written: the stream, two normed copies, twice queries and keys, values,
     the mixed heads (10 widths), gate, up, their product and the opened gate (4 feed-forward
-    widths), and the attention weights; native: two normed copies, queries, keys, values, the mixed heads (6),
-    gate, up and their product (3), and a normaliser a head. With checkpointing one layer's, and
-    every layer's input. At the head, written: logits and probabilities; native: two streams.
+    widths), and the attention weights; native: two normed copies, queries, keys, values, the mixed
+    heads (6), gate, up and their product (3), and a normaliser a head. With checkpointing one
+    layer's, and every layer's input. At the head, written: logits and probabilities; native: two streams.
     """
     shape = spec.shape
     rows = -(-spec.rows // engine.micro_batches)
