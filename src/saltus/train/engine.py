@@ -34,7 +34,7 @@ GPU_FLOPS = 5e13
 class Engine:
     """The engine of one job.
 
-    `kernels` are `written` (model.kernels) or `compiled` (torch.compile of model.transformer); a
+    `kernels` are `written` (model.kernels) or `compiled` (model.compiled); a
     step runs `replicas_at_once` and splits its rows into `micro_batches`; with `checkpointing`,
     layers keep their inputs alone and are computed again for the gradient.
     """

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from saltus.data.batches import ARITHMETIC, Batches
 from saltus.errors import SaltusError
+from saltus.model.compiled import compile_layer, compiled_losses
 from saltus.model.initialise import initial_parameters
 from saltus.model.kernels import written_losses
-from saltus.model.transformer import token_losses, unflatten
+from saltus.model.transformer import unflatten
 from saltus.train.engine import Engine
 from saltus.train.optimizer import OptimizerState, optimizer_step
 from saltus.train.progress import Progress
@@ -79,7 +80,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         """Compile what the engine asks for."""
-        self._compiled = torch.compile(token_losses) if self.engine.kernels == "compiled" else None
+        self._compiled = compile_layer() if self.engine.kernels == "compiled" else None
 
     def run(
         self,
@@ -145,6 +146,7 @@ class Trainer:
                         "not fit into memory, expected a smaller size or a shorter context"
                     ) from error
             self.engine = smaller
+            self.__post_init__()  # programs as of a job that begins with this engine
             self.changed(smaller)
             print(f"{self.spec.size}: out of memory; going on with {smaller}", file=sys.stderr)
 
@@ -173,13 +175,12 @@ class Trainer:
 
     def _row_losses(self, engine: Engine, parameters: Tensor, tokens: Tensor) -> Tensor:
         """Return the mean loss of every row, in nats/token."""
-        shape, low = self.spec.shape, self.spec.precision == "bf16"
+        shape = self.spec.shape
         named = unflatten(parameters, shape)
+        options = (torch.bfloat16 if self.spec.precision == "bf16" else None, engine.checkpointing)
         if self._compiled is None:
-            dtype = torch.bfloat16 if low else None
-            return written_losses(named, tokens, shape, dtype, engine.checkpointing).mean(2)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            return self._compiled(named, tokens, shape).mean(2)
+            return written_losses(named, tokens, shape, *options).mean(2)
+        return compiled_losses(self._compiled, named, tokens, shape, *options).mean(2)
 
     def _curve_point(self, step: int, row_losses: Tensor, alive: Tensor) -> Tensor:
         """Return one row of the curve; see `Snapshot`. A source without rows this step is NaN."""
