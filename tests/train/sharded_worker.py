@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -39,6 +40,8 @@ def run_case(case: dict, folder: Path, shards: Path, device: torch.device) -> No
     path = folder / case["start"]
 
     def save(snapshot: Snapshot) -> None:
+        if case.get("out_of_time"):
+            time.sleep(0.5)  # a large snapshot
         save_snapshot(folder / f"{case['name']}-saved.safetensors", snapshot)
 
     with trainer.leading():
@@ -59,7 +62,9 @@ def main() -> None:
                 run_case(case, folder, shards, device)
             except (SaltusError, OutOfTime) as error:
                 told = folder / f"{case['name']}-{dist.get_rank()}.txt"
-                told.write_text(f"{type(error).__name__}: {error}\n")
+                saved = (folder / f"{case['name']}-saved.safetensors").exists()
+                after = " after it was saved" if saved else ""
+                told.write_text(f"{type(error).__name__}: {error}{after}\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from saltus.cli.options import RESULTS, add_study, results_of, study_of
 from saltus.code import code_hash
-from saltus.device import resolve_device
+from saltus.device import is_launched_by_torchrun, resolve_device
 from saltus.errors import SaltusError, nearest
 from saltus.files import read_json
 from saltus.preflight import check_machine
@@ -17,7 +17,11 @@ from saltus.train.job import run_job, training_device
 from saltus.train.trainer import OutOfTime
 
 STOPPED = 3
-"""Exit code when the time limit came: what was done is saved, and calling again goes on."""
+"""Exit code when the time limit came: what was done is saved, and calling again goes on.
+
+Under torchrun the code is 0, and the line on stderr says the same: torchrun takes any other code
+for a failure, ends the other processes and makes it a 1.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
             except OutOfTime:
                 if says:
                     print("saltus train: time is up; saved, call again to go on", file=sys.stderr)
-                return STOPPED
+                return 0 if is_launched_by_torchrun() else STOPPED
             if says:
                 print(out)
     return 0

@@ -174,7 +174,8 @@ class ShardedTrainer(Trainer):
     def follow(self) -> None:
         """Take part in what process 0 trains, until it is done.
 
-        Raises `OutOfTime` when process 0 does.
+        Raises `OutOfTime` when process 0 does, and not before it has saved: when one process ends
+        with an error, torchrun ends the others.
         """
         while (order := self._announce(None)) is not None:
             self._receive(order, None)
@@ -182,6 +183,7 @@ class ShardedTrainer(Trainer):
                 if word != GO:
                     self._gathered()
                 if word == STOP:
+                    self._announce(None)
                     raise OutOfTime
             self._gathered()
 
@@ -228,6 +230,7 @@ class ShardedTrainer(Trainer):
                 save(standing(step))
                 saved = time.monotonic()
             if word == STOP:
+                self._followers_wait = True
                 raise OutOfTime
         end = standing(branch.end)
         self._followers_wait = True
