@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from saltus.data.batches import Batches
-from saltus.errors import SaltusError
+from saltus.errors import ProcessError, SaltusError
 from saltus.model.count import count_parameters
 from saltus.model.module import Decoder, split_row
 from saltus.model.shape import layout, num_parameters
@@ -51,12 +51,12 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
 
     gloo on the CPU, NCCL on CUDA, where process n of a machine takes its n-th GPU unless `device`
     names another (`device.gpu_slot`). Left by an error, the group is not taken down: the others
-    may be waiting in it, and torchrun ends them. Raises `SaltusError` if there are fewer GPUs.
+    may be waiting in it, and torchrun ends them. Raises `ProcessError` if there are fewer GPUs.
     """
     if device.type == "cuda":
         index = int(os.environ["LOCAL_RANK"]) if device.index is None else device.index
         if index >= torch.cuda.device_count():
-            raise SaltusError(
+            raise ProcessError(
                 f"torchrun: found {torch.cuda.device_count()} GPUs, expected one for each of "
                 f"{os.environ['LOCAL_WORLD_SIZE']} processes"
             )
