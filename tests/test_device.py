@@ -8,7 +8,7 @@ import torch
 from saltus.cli.main import main
 from saltus.device import gpu_slot
 from saltus.errors import ProcessError, SaltusError
-from saltus.train.sharded import process_group
+from saltus.train.launch import process_group
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 

@@ -17,8 +17,9 @@ from saltus.errors import SaltusError
 from saltus.train import sharded
 from saltus.train.engine import Engine
 from saltus.train.job import batches_of
+from saltus.train.launch import process_group
 from saltus.train.schedule import Branch
-from saltus.train.sharded import ShardedTrainer, process_group
+from saltus.train.sharded import ShardedTrainer
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot, load_snapshot, save_snapshot
 from saltus.train.trainer import OutOfTime

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from saltus.cli.options import RESULTS, add_study, results_of, study_of
+from saltus.cli.progress import live_line
 from saltus.code import code_hash
 from saltus.device import is_launched_by_torchrun, resolve_device
 from saltus.errors import SaltusError, nearest
@@ -62,13 +63,14 @@ def run(options: argparse.Namespace) -> int:
     ]
     code = code_hash("saltus.train.job")
     end = time.monotonic() + options.time_limit
+    watch = live_line(options.tensorboard)
     says = os.environ.get("RANK", "0") == "0"  # under torchrun, one of all processes
     with training_device(resolve_device(options.device or study.training.device)) as device:
         for spec in chosen:
             out = root / "train" / spec.size / f"block{spec.block}"
             states, left = RESULTS / ".state", end - time.monotonic()
             try:
-                run_job(spec, root / "shards", out, states, device, code, left, options.tensorboard)
+                run_job(spec, root / "shards", out, states, device, code, left, watch)
             except OutOfTime:
                 if says:
                     print("saltus train: time is up; saved, call again to go on", file=sys.stderr)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +20,6 @@ from saltus.model.kernels import written_losses
 from saltus.model.transformer import unflatten
 from saltus.train.engine import Engine
 from saltus.train.optimizer import OptimizerState, optimizer_step
-from saltus.train.progress import Progress
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot
@@ -62,11 +62,31 @@ def fresh_snapshot(spec: TrainSpec, device: torch.device) -> Snapshot:
     return Snapshot(0, held, torch.zeros(0, 1 + 4 * num_replicas), 0.0)
 
 
+class Watcher(Protocol):
+    """Who is told how training goes: it reads, and changes nothing.
+
+    It is handed in from outside, so that what it prints is no part of the code that trains.
+    """
+
+    def begin(self, step: int, branch: Branch) -> None:
+        """Hear that a branch begins, or goes on, after `step` steps."""
+
+    def step(self, step: int, branch: Branch, losses: Tensor) -> None:
+        """Hear that `step` steps are done; `losses` are the replicas' (R,) or their mean.
+
+        To read them waits for the device.
+        """
+
+
+Watch = Callable[[TrainSpec, torch.device, int, list[int]], Watcher]
+"""Makes the watcher of a job: its spec, device, number of processes, and finished horizons."""
+
+
 @dataclass
 class Trainer:
     """Trains branches of one block.
 
-    `deadline` is on the clock of `time.monotonic`; `progress` is told of every step, and `changed`
+    `deadline` is on the clock of `time.monotonic`; `watcher` is told of every step, and `changed`
     of the engine when memory did not suffice and it had to give way.
     """
 
@@ -75,7 +95,7 @@ class Trainer:
     device: torch.device
     engine: Engine
     deadline: float = float("inf")
-    progress: Progress | None = None
+    watcher: Watcher | None = None
     changed: Callable[[Engine], None] = field(default=lambda engine: None)
 
     def __post_init__(self) -> None:
@@ -96,8 +116,8 @@ class Trainer:
         peak_rates = torch.tensor([r.rate for r in spec.replicas], device=self.device)
         points: list[Tensor] = []
         started = saved = time.monotonic()
-        if self.progress is not None:
-            self.progress.begin(snapshot.step, branch)
+        if self.watcher is not None:
+            self.watcher.begin(snapshot.step, branch)
 
         def standing(step: int) -> Snapshot:
             curve = torch.cat([snapshot.curve, *(point[None].cpu() for point in points)])
@@ -112,8 +132,8 @@ class Trainer:
             if is_curve_point(step + 1, branch):
                 points.append(self._curve_point(step, row_losses, held.alive))
 
-            if self.progress is not None:
-                self.progress.step(step + 1, branch, losses)
+            if self.watcher is not None:
+                self.watcher.step(step + 1, branch, losses)
             now = time.monotonic()
             if now > self.deadline:
                 save(standing(step + 1))
