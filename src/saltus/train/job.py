@@ -5,7 +5,6 @@ Everything lives in the state directory; the outputs are copies, written last.
 
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from saltus.device import gpu_slot, is_launched_by_torchrun, use_one_thread
 from saltus.files import read_json, sha256_of, write_json, write_table
 from saltus.train.checkpoint import save_checkpoint
 from saltus.train.engine import record, recorded_or_decided
+from saltus.train.memory import begin_measuring, peak_memory_bytes
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import Replica, TrainSpec, state_key
 from saltus.train.state import (
@@ -221,14 +221,6 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def peak_memory_bytes(device: torch.device) -> int:
-    """Return the peak of device memory on CUDA, else of the process's resident memory."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def batches_of(spec: TrainSpec, shards: Path) -> Batches:
     """Return the batches of a job, its texts mapped from the shards."""
     texts = {
@@ -278,8 +270,6 @@ def run_job(
     deadline = time.monotonic() + time_limit
     if device.type == "cpu":
         use_one_thread()
-    else:
-        torch.cuda.reset_peak_memory_stats(device)
     key = state_key(
         spec,
         data=data_identity(spec, shards),
@@ -291,11 +281,13 @@ def run_job(
     if is_launched_by_torchrun():
         from saltus.train.launch import led_or_followed
 
+        begin_measuring(device)
         with led_or_followed(spec, state, batches, device, deadline, watch) as led:
             if led is not None:
                 Job(spec, shards, state, led, torch.device("cpu")).finish(out, code, key)
         return
     with locked(state, spec), gpu_slot(device) as slot:
+        begin_measuring(slot)
         trainer = Trainer(
             spec,
             batches,
