@@ -106,7 +106,8 @@ def child(index: int, seconds: float, shards: Path) -> None:
     import torch
 
     from saltus.files import write_table
-    from saltus.train.job import peak_memory_bytes, run_job
+    from saltus.train.job import run_job
+    from saltus.train.memory import peak_memory_bytes
     from saltus.train.state import load_snapshot
     from saltus.train.trainer import OutOfTime
 

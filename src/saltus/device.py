@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from saltus.errors import SaltusError
+from saltus.errors import ProcessError, SaltusError
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +71,9 @@ def gpu_slot(device: "torch.device") -> Iterator["torch.device"]:
     """Yield a GPU that no other job of this machine holds; other devices pass through.
 
     Snakemake counts GPUs but does not say which: a file lock per index does, unless
-    CUDA_VISIBLE_DEVICES has chosen. Waits for none: if all are taken, the first is shared.
+    CUDA_VISIBLE_DEVICES has chosen. Waits for none: if all are taken, the first is shared, but
+    never by processes of one `torchrun`, which would wait for each other on it: those raise
+    `ProcessError`.
     """
     import torch
 
@@ -87,5 +89,11 @@ def gpu_slot(device: "torch.device") -> Iterator["torch.device"]:
                 continue
             yield torch.device("cuda", index)
             return
+    if is_launched_by_torchrun():
+        raise ProcessError(
+            f"torchrun: process {os.environ['LOCAL_RANK']} found every GPU taken, of "
+            f"{torch.cuda.device_count()}; expected a free one for each of "
+            f"{os.environ['LOCAL_WORLD_SIZE']} processes"
+        )
     print("saltus: every GPU is taken; sharing the first", file=sys.stderr)
     yield torch.device("cuda", 0)

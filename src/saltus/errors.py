@@ -8,6 +8,10 @@ class SaltusError(Exception):
     """What the user must change, in one line; the command line prints it and exits with 2."""
 
 
+class ProcessError(SaltusError):
+    """What one of several processes has met and the others may not: each says it itself."""
+
+
 class StudyError(SaltusError):
     """A study file is misspelt or impossible."""
 

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -16,8 +17,9 @@ from saltus.errors import SaltusError
 from saltus.train import sharded
 from saltus.train.engine import Engine
 from saltus.train.job import batches_of
+from saltus.train.launch import process_group
 from saltus.train.schedule import Branch
-from saltus.train.sharded import ShardedTrainer, process_group
+from saltus.train.sharded import ShardedTrainer
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot, load_snapshot, save_snapshot
 from saltus.train.trainer import OutOfTime
@@ -39,6 +41,8 @@ def run_case(case: dict, folder: Path, shards: Path, device: torch.device) -> No
     path = folder / case["start"]
 
     def save(snapshot: Snapshot) -> None:
+        if case.get("out_of_time"):
+            time.sleep(0.5)  # a large snapshot
         save_snapshot(folder / f"{case['name']}-saved.safetensors", snapshot)
 
     with trainer.leading():
@@ -59,7 +63,9 @@ def main() -> None:
                 run_case(case, folder, shards, device)
             except (SaltusError, OutOfTime) as error:
                 told = folder / f"{case['name']}-{dist.get_rank()}.txt"
-                told.write_text(f"{type(error).__name__}: {error}\n")
+                saved = (folder / f"{case['name']}-saved.safetensors").exists()
+                after = " after it was saved" if saved else ""
+                told.write_text(f"{type(error).__name__}: {error}{after}\n")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from saltus.train import state as state_module
 from saltus.train import trainer as trainer_module
 from saltus.train.checkpoint import load_checkpoint
 from saltus.train.job import run_job
+from saltus.train.schedule import Branch
 from saltus.train.spec import TrainSpec
 from saltus.train.state import locked
 from saltus.train.trainer import OutOfTime
@@ -111,6 +112,35 @@ def test_a_job_repeats_bit_for_bit(
 ) -> None:
     assert_same_outputs(whole, train(make_spec((8, 20))))
     assert steps == [*range(8), *range(6, 20)]
+
+
+def test_who_watches_hears_every_step_and_changes_none(
+    shards: Path, whole: Path, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    heard: list[tuple[Any, ...]] = []
+
+    class Watcher:
+        def begin(self, step: int, branch: Branch) -> None:
+            heard.append((step, branch.name))
+
+        def step(self, step: int, branch: Branch, losses: torch.Tensor) -> None:
+            assert losses.shape == (2,)
+            heard.append((step,))
+
+    def watch(spec: TrainSpec, device: torch.device, processes: int, done: list[int]) -> Watcher:
+        heard.append((spec.size, device.type, processes, done))
+        return Watcher()
+
+    out, states = tmp_path / "watched" / "out", tmp_path / "watched" / "states"
+    cpu = torch.device("cpu")
+    run_job(make_spec((8, 20)), shards, out, states, cpu, "code", watch=watch)
+    assert_same_outputs(whole, out)
+    assert heard[0] == ("s1", "cpu", 1, [])
+    assert heard[1:8] == [(0, "trunk"), *((step,) for step in range(1, 7))]
+    assert len(heard) == 1 + 4 + ALL_STEPS
+    heard.clear()
+    run_job(make_spec((8, 20, 40)), shards, out, states, cpu, "code", watch=watch)
+    assert heard[0] == ("s1", "cpu", 1, [512, 1280])
 
 
 def test_a_finished_job_takes_no_step_and_writes_its_outputs_again(

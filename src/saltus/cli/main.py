@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from saltus import __version__
-from saltus.errors import SaltusError, nearest
+from saltus.errors import ProcessError, SaltusError, nearest
 
 COMMANDS = {
     "plan": "print every job's parameters, tokens, FLOPs and estimated time; run nothing",
@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(module.run(parser.parse_args(rest)) or 0)
     except SaltusError as error:
-        if os.environ.get("RANK", "0") == "0":  # under torchrun, one of all processes says it
+        # Under torchrun one of all processes says it, unless it alone may know.
+        if os.environ.get("RANK", "0") == "0" or isinstance(error, ProcessError):
             print(f"saltus {command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -73,6 +73,7 @@ def shards(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train one (size, replica block); `SALTUS_TENSORBOARD` may name a folder for TensorBoard."""
+    from saltus.cli.progress import live_line
     from saltus.device import resolve_device
     from saltus.train.job import run_job, training_device
     from saltus.train.spec import TrainSpec
@@ -87,7 +88,7 @@ def train(options: argparse.Namespace) -> None:
             options.states,
             device,
             options.code,
-            tensorboard=Path(wanted) if wanted else None,
+            watch=live_line(Path(wanted) if wanted else None),
         )
 
 

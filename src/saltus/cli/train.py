@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 from saltus.cli.options import RESULTS, add_study, results_of, study_of
+from saltus.cli.progress import live_line
 from saltus.code import code_hash
-from saltus.device import resolve_device
+from saltus.device import is_launched_by_torchrun, resolve_device
 from saltus.errors import SaltusError, nearest
 from saltus.files import read_json
 from saltus.preflight import check_machine
@@ -17,7 +18,11 @@ from saltus.train.job import run_job, training_device
 from saltus.train.trainer import OutOfTime
 
 STOPPED = 3
-"""Exit code when the time limit came: what was done is saved, and calling again goes on."""
+"""Exit code when the time limit came: what was done is saved, and calling again goes on.
+
+Under torchrun the code is 0, and the line on stderr says the same: torchrun takes any other code
+for a failure, ends the other processes and makes it a 1.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,17 +63,18 @@ def run(options: argparse.Namespace) -> int:
     ]
     code = code_hash("saltus.train.job")
     end = time.monotonic() + options.time_limit
+    watch = live_line(options.tensorboard)
     says = os.environ.get("RANK", "0") == "0"  # under torchrun, one of all processes
     with training_device(resolve_device(options.device or study.training.device)) as device:
         for spec in chosen:
             out = root / "train" / spec.size / f"block{spec.block}"
             states, left = RESULTS / ".state", end - time.monotonic()
             try:
-                run_job(spec, root / "shards", out, states, device, code, left, options.tensorboard)
+                run_job(spec, root / "shards", out, states, device, code, left, watch)
             except OutOfTime:
                 if says:
                     print("saltus train: time is up; saved, call again to go on", file=sys.stderr)
-                return STOPPED
+                return 0 if is_launched_by_torchrun() else STOPPED
             if says:
                 print(out)
     return 0

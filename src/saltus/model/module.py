@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from saltus.model.compiled import CompiledLayer, compile_layer, compiled_pass
 from saltus.model.kernels import HeadLosses, written_layer
 from saltus.model.native.losses import native_layer
 from saltus.model.shape import NORMS, Shape, layer_shapes, layout
-from saltus.model.transformer import apply_layer, embed, rotary
+from saltus.model.transformer import embed, rotary
 
 
 class Layer(nn.Module):
@@ -25,14 +26,13 @@ class Layer(nn.Module):
         shape: Shape,
         device: torch.device,
         kernels: str,
+        compiled: CompiledLayer | None,
         dtype: torch.dtype,
         checkpointing: bool,
     ) -> None:
         super().__init__()
         self.shape, self.dtype, self.checkpointing = shape, dtype, checkpointing
-        self.kernels = kernels
-        # Every layer wraps the same function, so all share one compiled program.
-        self.compiled = torch.compile(apply_layer) if kernels == "compiled" else None
+        self.kernels, self.compiled = kernels, compiled
         for name, size in layer_shapes(shape).items():
             part, own = name.split(".")
             if part not in self._modules:
@@ -59,9 +59,7 @@ class Layer(nn.Module):
             return native_layer(x, part, tables)
         if self.compiled is None:
             return written_layer(x, part, torch.complex(*tables), self.shape, self.dtype)
-        low = self.dtype == torch.bfloat16
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=low):
-            return self.compiled(x, part, tables, self.shape)
+        return compiled_pass(self.compiled, x, part, tables, self.shape, self.dtype)
 
 
 class Decoder(nn.Module):
@@ -83,8 +81,10 @@ class Decoder(nn.Module):
         self.shape, self.dtype = shape, dtype
         self.embedding = nn.Parameter(torch.empty(shape.vocabulary, shape.width, device=device))
         self.norm = nn.Parameter(torch.empty(shape.width, device=device))
+        compiled = compile_layer() if kernels == "compiled" else None
         self.layers = nn.ModuleList(
-            Layer(shape, device, kernels, dtype, checkpointing) for _ in range(shape.depth)
+            Layer(shape, device, kernels, compiled, dtype, checkpointing)
+            for _ in range(shape.depth)
         )
 
     def forward(

@@ -38,9 +38,9 @@ GPU_FLOPS = 5e13
 class Engine:
     """The engine of one job.
 
-    `kernels` are `native` (model.native), `written` (model.kernels) or `compiled` (torch.compile of
-    model.transformer); a step runs `replicas_at_once` and splits its rows into `micro_batches`;
-    with `checkpointing`, layers keep their inputs alone and are computed again for the gradient.
+    `kernels` are `native` (model.native), `written` (model.kernels) or `compiled`
+    (model.compiled); a step runs `replicas_at_once` and splits its rows into `micro_batches`; with
+    `checkpointing`, layers keep their inputs alone and are computed again for the gradient.
     """
 
     kernels: str
@@ -74,7 +74,8 @@ def activation_bytes(spec: TrainSpec, engine: Engine) -> int:
     the mixed heads (10 widths), gate, up, their product and the opened gate (4 feed-forward
     widths), and the attention weights; native: two normed copies, queries, keys, values, the mixed
     heads (6), gate, up and their product (3), and a normaliser a head. With checkpointing one
-    layer's, and every layer's input. At the head, written: logits and probabilities; native: two streams.
+    layer's, and every layer's input. At the head, written: logits and probabilities; native: two
+    streams.
     """
     shape = spec.shape
     rows = -(-spec.rows // engine.micro_batches)

@@ -5,7 +5,6 @@ Everything lives in the state directory; the outputs are copies, written last.
 
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from saltus.device import gpu_slot, is_launched_by_torchrun, use_one_thread
 from saltus.files import read_json, sha256_of, write_json, write_table
 from saltus.train.checkpoint import save_checkpoint
 from saltus.train.engine import record, recorded_or_decided
-from saltus.train.progress import Progress
+from saltus.train.memory import begin_measuring, peak_memory_bytes
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import Replica, TrainSpec, state_key
 from saltus.train.state import (
@@ -38,7 +37,7 @@ from saltus.train.state import (
     trunk_file,
     trunk_steps,
 )
-from saltus.train.trainer import Trainer, fresh_snapshot
+from saltus.train.trainer import Trainer, Watch, fresh_snapshot
 
 
 def checkpoint_name(replica: Replica, horizon: int) -> str:
@@ -222,14 +221,6 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def peak_memory_bytes(device: torch.device) -> int:
-    """Return the peak of device memory on CUDA, else of the process's resident memory."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def batches_of(spec: TrainSpec, shards: Path) -> Batches:
     """Return the batches of a job, its texts mapped from the shards."""
     texts = {
@@ -253,7 +244,7 @@ def training_device(device: torch.device) -> Iterator[torch.device]:
     if not is_launched_by_torchrun():
         yield device
         return
-    from saltus.train.sharded import process_group
+    from saltus.train.launch import process_group
 
     with gpu_slot(device) as slot, process_group(slot) as own:
         yield own
@@ -267,20 +258,18 @@ def run_job(
     device: torch.device,
     code: str,
     time_limit: float = math.inf,
-    tensorboard: Path | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Train all horizons of `spec` and write its outputs to `out`.
 
     `states` is the folder of all states; `code` the hash of this stage's modules; `time_limit` in
-    seconds, after which progress is saved and `OutOfTime` raised; `tensorboard` a folder for its
-    files, if they are wanted. Under torchrun every process calls this, within `process_group`, and
+    seconds, after which progress is saved and `OutOfTime` raised; `watch` makes who is told how it
+    goes. Under torchrun every process calls this, within `process_group`, and
     process 0 alone reads and writes. Raises `SaltusError` if another process trains the same job.
     """
     deadline = time.monotonic() + time_limit
     if device.type == "cpu":
         use_one_thread()
-    else:
-        torch.cuda.reset_peak_memory_stats(device)
     key = state_key(
         spec,
         data=data_identity(spec, shards),
@@ -290,20 +279,22 @@ def run_job(
     )
     state, batches = states / key, batches_of(spec, shards)
     if is_launched_by_torchrun():
-        from saltus.train.sharded import led_or_followed
+        from saltus.train.launch import led_or_followed
 
-        with led_or_followed(spec, state, batches, device, deadline, tensorboard) as led:
+        begin_measuring(device)
+        with led_or_followed(spec, state, batches, device, deadline, watch) as led:
             if led is not None:
                 Job(spec, shards, state, led, torch.device("cpu")).finish(out, code, key)
         return
     with locked(state, spec), gpu_slot(device) as slot:
+        begin_measuring(slot)
         trainer = Trainer(
             spec,
             batches,
             slot,
             recorded_or_decided(state, spec, slot),
             deadline=deadline,
-            progress=Progress(spec, slot, tensorboard=tensorboard, finished=finished(state, spec)),
+            watcher=watch and watch(spec, slot, 1, finished(state, spec)),
             changed=partial(record, state),
         )
         Job(spec, shards, state, trainer, slot).finish(out, code, key)

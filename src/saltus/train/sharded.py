@@ -8,13 +8,10 @@ snapshot, and train their share of every batch. Snapshots are whole and the same
 process's, so a job may go on with another number of processes, or alone.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from datetime import timedelta
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -24,49 +21,20 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from saltus.data.batches import Batches
 from saltus.errors import SaltusError
 from saltus.model.count import count_parameters
 from saltus.model.module import Decoder, split_row
 from saltus.model.shape import layout, num_parameters
-from saltus.train.engine import recorded_or_decided
 from saltus.train.optimizer import OptimizerState
-from saltus.train.progress import Progress, matrix_peak
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
-from saltus.train.state import Snapshot, finished, locked
+from saltus.train.state import Snapshot
 from saltus.train.trainer import SNAPSHOT_SECONDS, OutOfTime, Trainer, is_curve_point
 
 FSDP_PARAMETERS = 1_000_000_000
 """Above this many parameters their state is sharded, not only the batch."""
-PATIENCE = timedelta(minutes=30)
-"""How long a process waits for another, for instance while process 0 writes a snapshot."""
 GO, SAVE, STOP = 0, 1, 2
 """What process 0 decides by its clock in every step, for all."""
-
-
-@contextmanager
-def process_group(device: torch.device) -> Iterator[torch.device]:
-    """Join the processes of this launch and yield this one's own device; once for all its jobs.
-
-    gloo on the CPU, NCCL on CUDA, where process n of a machine takes its n-th GPU unless `device`
-    names another (`device.gpu_slot`). Left by an error, the group is not taken down: the others
-    may be waiting in it, and torchrun ends them. Raises `SaltusError` if there are fewer GPUs.
-    """
-    if device.type == "cuda":
-        index = int(os.environ["LOCAL_RANK"]) if device.index is None else device.index
-        if index >= torch.cuda.device_count():
-            raise SaltusError(
-                f"torchrun: found {torch.cuda.device_count()} GPUs, expected one for each of "
-                f"{os.environ['LOCAL_WORLD_SIZE']} processes"
-            )
-        device = torch.device("cuda", index)
-        torch.cuda.set_device(device)
-        dist.init_process_group("nccl", timeout=PATIENCE, device_id=device)
-    else:
-        dist.init_process_group("gloo", timeout=PATIENCE)
-    yield device
-    dist.destroy_process_group()
 
 
 def check_shardable(spec: TrainSpec, processes: int) -> None:
@@ -174,7 +142,8 @@ class ShardedTrainer(Trainer):
     def follow(self) -> None:
         """Take part in what process 0 trains, until it is done.
 
-        Raises `OutOfTime` when process 0 does.
+        Raises `OutOfTime` when process 0 does, and not before it has saved: when one process ends
+        with an error, torchrun ends the others.
         """
         while (order := self._announce(None)) is not None:
             self._receive(order, None)
@@ -182,6 +151,7 @@ class ShardedTrainer(Trainer):
                 if word != GO:
                     self._gathered()
                 if word == STOP:
+                    self._announce(None)
                     raise OutOfTime
             self._gathered()
 
@@ -203,8 +173,8 @@ class ShardedTrainer(Trainer):
         points: list[Tensor] = []
         started = saved = time.monotonic()
         alive = order.alive
-        if self.progress is not None:
-            self.progress.begin(order.step, branch)
+        if self.watcher is not None:
+            self.watcher.begin(order.step, branch)
 
         def standing(step: int) -> Snapshot:
             curve = torch.cat([snapshot.curve, *(point[None].cpu() for point in points)])
@@ -222,12 +192,13 @@ class ShardedTrainer(Trainer):
             if is_curve_point(step, branch):
                 mask = torch.tensor([alive], device=self.device)
                 points.append(self._curve_point(step - 1, row_losses[None], mask))
-            if self.progress is not None:
-                self.progress.step(step, branch, row_losses.mean())
+            if self.watcher is not None:
+                self.watcher.step(step, branch, row_losses.mean())
             if word != GO:
                 save(standing(step))
                 saved = time.monotonic()
             if word == STOP:
+                self._followers_wait = True
                 raise OutOfTime
         end = standing(branch.end)
         self._followers_wait = True
@@ -360,40 +331,6 @@ class ShardedTrainer(Trainer):
                     pieces[entry.name].copy_(piece.detach())
             rows.append(row[None])
         return rows
-
-
-@contextmanager
-def led_or_followed(
-    spec: TrainSpec,
-    state: Path,
-    batches: Batches,
-    device: torch.device,
-    deadline: float,
-    tensorboard: Path | None,
-) -> Iterator[ShardedTrainer | None]:
-    """Yield the trainer on process 0, and None on the others when process 0 is done with it.
-
-    Process 0 holds the job's lock and says which engine the job has; its memory is judged by one
-    process's share of the batch. Raises `SaltusError` as `check_shardable` and `locked` do.
-    """
-    processes = dist.get_world_size()
-    check_shardable(spec, processes)
-    leads = dist.get_rank() == 0
-    with locked(state, spec) if leads else nullcontext():
-        share = replace(spec, batch_tokens=spec.batch_tokens // processes)
-        engine = [recorded_or_decided(state, share, device) if leads else None]
-        dist.broadcast_object_list(engine, 0, device=device)
-        assert engine[0] is not None
-        trainer = ShardedTrainer(spec, batches, device, engine[0], deadline=deadline)
-        if not leads:
-            trainer.follow()
-            yield None
-            return
-        peak = matrix_peak(device, spec.precision) * processes
-        done = finished(state, spec)
-        trainer.progress = Progress(spec, device, peak, tensorboard, finished=done)
-        with trainer.leading():
-            yield trainer
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -7,19 +7,20 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from saltus.data.batches import ARITHMETIC, Batches
 from saltus.errors import SaltusError
+from saltus.model.compiled import compile_layer, compiled_losses
 from saltus.model.initialise import initial_parameters
 from saltus.model.kernels import written_losses
 from saltus.model.native.losses import native_losses
-from saltus.model.transformer import token_losses, unflatten
+from saltus.model.transformer import unflatten
 from saltus.train.engine import Engine
 from saltus.train.optimizer import OptimizerState, optimizer_step
-from saltus.train.progress import Progress
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot
@@ -62,11 +63,31 @@ def fresh_snapshot(spec: TrainSpec, device: torch.device) -> Snapshot:
     return Snapshot(0, held, torch.zeros(0, 1 + 4 * num_replicas), 0.0)
 
 
+class Watcher(Protocol):
+    """Who is told how training goes: it reads, and changes nothing.
+
+    It is handed in from outside, so that what it prints is no part of the code that trains.
+    """
+
+    def begin(self, step: int, branch: Branch) -> None:
+        """Hear that a branch begins, or goes on, after `step` steps."""
+
+    def step(self, step: int, branch: Branch, losses: Tensor) -> None:
+        """Hear that `step` steps are done; `losses` are the replicas' (R,) or their mean.
+
+        To read them waits for the device.
+        """
+
+
+Watch = Callable[[TrainSpec, torch.device, int, list[int]], Watcher]
+"""Makes the watcher of a job: its spec, device, number of processes, and finished horizons."""
+
+
 @dataclass
 class Trainer:
     """Trains branches of one block.
 
-    `deadline` is on the clock of `time.monotonic`; `progress` is told of every step, and `changed`
+    `deadline` is on the clock of `time.monotonic`; `watcher` is told of every step, and `changed`
     of the engine when memory did not suffice and it had to give way.
     """
 
@@ -75,12 +96,12 @@ class Trainer:
     device: torch.device
     engine: Engine
     deadline: float = float("inf")
-    progress: Progress | None = None
+    watcher: Watcher | None = None
     changed: Callable[[Engine], None] = field(default=lambda engine: None)
 
     def __post_init__(self) -> None:
         """Compile what the engine asks for."""
-        self._compiled = torch.compile(token_losses) if self.engine.kernels == "compiled" else None
+        self._compiled = compile_layer() if self.engine.kernels == "compiled" else None
 
     def run(
         self,
@@ -96,8 +117,8 @@ class Trainer:
         peak_rates = torch.tensor([r.rate for r in spec.replicas], device=self.device)
         points: list[Tensor] = []
         started = saved = time.monotonic()
-        if self.progress is not None:
-            self.progress.begin(snapshot.step, branch)
+        if self.watcher is not None:
+            self.watcher.begin(snapshot.step, branch)
 
         def standing(step: int) -> Snapshot:
             curve = torch.cat([snapshot.curve, *(point[None].cpu() for point in points)])
@@ -112,8 +133,8 @@ class Trainer:
             if is_curve_point(step + 1, branch):
                 points.append(self._curve_point(step, row_losses, held.alive))
 
-            if self.progress is not None:
-                self.progress.step(step + 1, branch, losses)
+            if self.watcher is not None:
+                self.watcher.step(step + 1, branch, losses)
             now = time.monotonic()
             if now > self.deadline:
                 save(standing(step + 1))
@@ -146,6 +167,7 @@ class Trainer:
                         "not fit into memory, expected a smaller size or a shorter context"
                     ) from error
             self.engine = smaller
+            self.__post_init__()  # programs as of a job that begins with this engine
             self.changed(smaller)
             print(f"{self.spec.size}: out of memory; going on with {smaller}", file=sys.stderr)
 
@@ -176,19 +198,16 @@ class Trainer:
         self, engine: Engine, parameters: Tensor, tokens: Tensor, num_rows: int
     ) -> tuple[Tensor, Tensor]:
         """Return the mean loss of every row (r, b), in nats/token, and their sum / `num_rows`."""
-        shape, low = self.spec.shape, self.spec.precision == "bf16"
-        named = unflatten(parameters, shape)
+        shape, named = self.spec.shape, unflatten(parameters, self.spec.shape)
         if engine.kernels == "native":
             scale = 1 / (num_rows * shape.context)
             losses, objective = native_losses(named, tokens, shape, scale, engine.checkpointing)
             return losses.mean(2), objective
+        options = (torch.bfloat16 if self.spec.precision == "bf16" else None, engine.checkpointing)
         if self._compiled is None:
-            dtype = torch.bfloat16 if low else None
-            losses = written_losses(named, tokens, shape, dtype, engine.checkpointing)
+            row_losses = written_losses(named, tokens, shape, *options).mean(2)
         else:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-                losses = self._compiled(named, tokens, shape)
-        row_losses = losses.mean(2)
+            row_losses = compiled_losses(self._compiled, named, tokens, shape, *options).mean(2)
         return row_losses, row_losses.sum() / num_rows
 
     def _curve_point(self, step: int, row_losses: Tensor, alive: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from saltus.errors import SaltusError
 from saltus.model.count import flops_per_token
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
+from saltus.train.trainer import Watch
 
 LINE_SECONDS = 10.0
 PEAK_SECONDS = 0.1
@@ -26,6 +27,21 @@ PEAK_WIDTHS = {"cpu": 512, "cuda": 4096}
 
 Losses = Tensor | Callable[[], Tensor | float]
 """Losses of the replicas (R,), their mean, or what returns either."""
+
+
+def live_line(tensorboard: Path | None = None) -> Watch:
+    """Return what makes the progress of a job, its files for TensorBoard under a folder if given.
+
+    The peak of the device is measured here, and counted once for each of the job's processes.
+    """
+
+    def watch(
+        spec: TrainSpec, device: torch.device, processes: int, finished: list[int]
+    ) -> Progress:
+        peak = matrix_peak(device, spec.precision) * processes
+        return Progress(spec, device, peak, tensorboard, finished=finished)
+
+    return watch
 
 
 def matrix_peak(device: torch.device, precision: str) -> float:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from saltus.cli.progress import Progress, duration, matrix_peak
 from saltus.errors import SaltusError
 from saltus.model.count import flops_per_token
-from saltus.train.progress import Progress, duration, matrix_peak
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 
@@ -208,7 +208,7 @@ def test_scalars_of_every_replica(
         def close(self) -> None:
             written[self.folder, "closed"] = []
 
-    monkeypatch.setattr("saltus.train.progress._summary_writer", lambda: Writer)
+    monkeypatch.setattr("saltus.cli.progress._summary_writer", lambda: Writer)
     run = Run(spec, tensorboard=tmp_path)
     run.go(TRUNK, 0, 5.0)
     run.go(FIRST, 30, 0.01)
