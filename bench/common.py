@@ -319,6 +319,7 @@ def surroundings() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "code": code_hash("saltus.train.job"),
         "date": time.strftime("%Y-%m-%d"),
     }

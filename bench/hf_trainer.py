@@ -164,7 +164,7 @@ def main() -> None:
     """Measure every size and write the table."""
     parser = argparse.ArgumentParser(description="Training rate against transformers' Trainer.")
     parser.add_argument("--sizes", nargs="+", choices=TARGETS, default=list(SIZES))
-    parser.add_argument("--kernels", choices=["eager", "compiled"], default="eager")
+    parser.add_argument("--kernels", choices=list(common.KERNELS), default="native")
     common.add_options(parser, __file__)
     given = parser.parse_args()
     shards = common.bench_shards(given.work)
