@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from saltus.errors import SaltusError
 from saltus.model.native.library import NoCompilerError
 from saltus.train import engine as module
 from saltus.train.engine import (
@@ -91,11 +92,21 @@ def test_the_stream_bounds_how_many_replicas_go_together(
 
 
 def test_a_job_keeps_the_engine_that_it_began_with(
-    make_spec: MakeSpec, kernels: str, tmp_path: Path
+    make_spec: MakeSpec, kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = make_spec()
     first = recorded_or_decided(tmp_path, spec, CPU)
     assert json.loads(engine_file(tmp_path).read_text())["kernels"] == kernels
+    def gone() -> Path:
+        raise NoCompilerError("no C compiler")
+
+    with monkeypatch.context() as without:
+        without.setattr(module, "library_file", gone)
+        if kernels == "native":
+            with pytest.raises(SaltusError, match="block 0: it began with native kernels"):
+                recorded_or_decided(tmp_path, spec, CPU)
+        else:
+            assert recorded_or_decided(tmp_path, spec, CPU) == first
     given_way = first.smaller(spec.rows)
     assert given_way is not None and given_way != first
     record(tmp_path, given_way)

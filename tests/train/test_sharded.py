@@ -81,6 +81,7 @@ def launch(make_spec: MakeSpec, shards: Path, tmp_path_factory: pytest.TempPathF
         cases += [
             plain | whole | {"name": sharding},
             plain | whole | {"name": f"{sharding}-micro", "micro_batches": 2},
+            plain | whole | {"name": f"{sharding}-native", "kernels": "native"},
             plain | whole | {"name": f"{sharding}-resumed", "start": "begun"},
             plain | short | {"name": f"{sharding}-begun"},
             plain | short | {"name": f"{sharding}-saving", "snapshot_seconds": 0.0},
@@ -123,7 +124,7 @@ SHARDINGS = pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 
 
 @SHARDINGS
-@pytest.mark.parametrize("way", ["", "-micro", "-resumed"])
+@pytest.mark.parametrize("way", ["", "-micro", "-native", "-resumed"])
 def test_two_processes_train_as_one(sharding: str, way: str, launch: Launch) -> None:
     fresh = fresh_snapshot(launch.spec, CPU)
     assert_same(

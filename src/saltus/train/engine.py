@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from saltus.errors import SaltusError
 from saltus.files import read_json, write_json
 from saltus.model.count import count_parameters, flops_per_token
 from saltus.model.native.library import NoCompilerError, library_file
@@ -139,6 +140,14 @@ def _gpu_kernels(spec: TrainSpec) -> str:
     return "compiled" if has_triton() and COMPILED_GAIN * seconds > COMPILE_SECONDS else "written"
 
 
+def _need_library(spec: TrainSpec) -> None:
+    try:
+        library_file()
+    except NoCompilerError as error:
+        job = f"{spec.size} block {spec.block}"
+        raise SaltusError(f"{job}: it began with native kernels and needs them; {error}") from error
+
+
 def engine_file(state: Path) -> Path:
     """Return where a job's engine is recorded."""
     return state / "engine.json"
@@ -150,9 +159,15 @@ def record(state: Path, engine: Engine) -> None:
 
 
 def recorded_or_decided(state: Path, spec: TrainSpec, device: "torch.device") -> Engine:
-    """Return the engine that a job began with; at its first start decide and record it."""
+    """Return the engine that a job began with; at its first start decide and record it.
+
+    Raises `SaltusError` if the job began with native kernels and they cannot be had here.
+    """
     if engine_file(state).exists():
-        return Engine(**read_json(engine_file(state)))
+        engine = Engine(**read_json(engine_file(state)))
+        if engine.kernels == "native":
+            _need_library(spec)
+        return engine
     engine = decide(spec, device)
     record(state, engine)
     return engine
