@@ -114,6 +114,58 @@ def test_a_job_repeats_bit_for_bit(
     assert steps == [*range(8), *range(6, 20)]
 
 
+def test_a_finished_job_is_left_as_it_is(
+    train: Train, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, steps: list[int]
+) -> None:
+    spec = make_spec((8, 20))
+    out = train(spec)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.iterdir()}
+    monkeypatch.setattr(job_module, "peak_memory_bytes", lambda device: 7)
+    train(spec)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.iterdir()} == before
+    assert len(steps) == ALL_STEPS
+
+    # What is missing, or of another study, is written again, with what training took.
+    (out / "seed1-h512.safetensors").unlink()
+    train(spec)
+    assert {path: path.read_bytes() for path in out.iterdir()} == {
+        path: content for path, (content, _) in before.items()
+    }
+    train(dataclasses.replace(spec, study="another"))
+    status = read_json(out / "status.json")
+    assert status["spec"]["study"] == "another"
+    assert status["peak_memory_bytes"] > 7 and len(steps) == ALL_STEPS
+
+
+def test_outputs_of_two_jobs_never_pass_for_one(
+    train: Train, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, other = make_spec(), make_spec(warmup_steps=5)
+    out = train(spec)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def killed(*arguments: Any) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(job_module, "write_table", killed)
+        train(other)
+    train(spec)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_peak_memory_is_the_largest_of_all_that_trained(
+    train: Train, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec((8, 20))
+    for peak in (500, 900, 700):
+        monkeypatch.setattr(job_module, "peak_memory_bytes", lambda device, peak=peak: peak)
+        with pytest.raises(OutOfTime):
+            train(spec, time_limit=-1.0)
+    monkeypatch.setattr(job_module, "peak_memory_bytes", lambda device: 600)
+    assert read_json(train(spec) / "status.json")["peak_memory_bytes"] == 900
+
+
 def test_who_watches_hears_every_step_and_changes_none(
     shards: Path, whole: Path, make_spec: MakeSpec, tmp_path: Path
 ) -> None:
@@ -409,5 +461,6 @@ def test_a_state_keeps_what_later_horizons_need_and_no_more(
         "engine.json",
         "lock",
         "spec.json",
+        "trained.json",
     ]
     assert state_module.trunk_steps(state) == [6, 15]

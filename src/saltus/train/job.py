@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from saltus.train.checkpoint import save_checkpoint
 from saltus.train.engine import record, recorded_or_decided
 from saltus.train.memory import begin_measuring, peak_memory_bytes
 from saltus.train.schedule import Branch, rate_factor
+from saltus.train.session import Session, note_session, noted_session
 from saltus.train.spec import Replica, TrainSpec, state_key
 from saltus.train.state import (
     Snapshot,
@@ -39,10 +40,22 @@ from saltus.train.state import (
 )
 from saltus.train.trainer import Trainer, Watch, fresh_snapshot
 
+STATUS, CURVE = "status.json", "curve.parquet"
+
 
 def checkpoint_name(replica: Replica, horizon: int) -> str:
     """Return the file name of the annealed checkpoint of a replica at a horizon."""
     return f"{replica.name}-h{horizon}.safetensors"
+
+
+def has_outputs(spec: TrainSpec, out: Path, code: str, key: str) -> bool:
+    """Tell whether all outputs of just this job stand under `out`."""
+    names = [checkpoint_name(each, horizon) for each in spec.replicas for horizon in spec.horizons]
+    if not all((out / name).exists() for name in (STATUS, CURVE, *names)):
+        return False
+    found = read_json(out / STATUS)
+    wanted = {"spec": json.loads(spec.to_json()), "state": key, "code": code}
+    return {name: found.get(name) for name in wanted} == wanted
 
 
 def run_name(spec: TrainSpec, replica: Replica, horizon: int) -> str:
@@ -74,16 +87,25 @@ class Job:
     state: Path
     trainer: Trainer
     home: torch.device
+    has_trained: bool = field(default=False, init=False)
 
     def finish(self, out: Path, code: str, key: str) -> None:
-        """Train all horizons, write the outputs, and drop what no later call needs."""
+        """Train all horizons, write the outputs, and drop what no later call needs.
+
+        A job that is finished, and whose outputs are there, is left as it is.
+        """
+        done = finished(self.state, self.spec) == list(self.spec.horizons)
+        if not (done and has_outputs(self.spec, out, code, key)):
+            self._train_and_write(out, code, key)
+        (self.state / "trunk.safetensors").unlink(missing_ok=True)
+
+    def _train_and_write(self, out: Path, code: str, key: str) -> None:
         horizons = {horizon: self.anneal(horizon) for horizon in self.spec.horizons}
         alive = horizons[max(horizons)].optimizer.alive.tolist()
         for replica, lives in zip(self.spec.replicas, alive, strict=True):
             if not lives:
                 print(f"{self.spec.size} {replica.name}: diverged and frozen", file=sys.stderr)
         self.write_outputs(out, horizons, code, key)
-        (self.state / "trunk.safetensors").unlink(missing_ok=True)
 
     def trunk(self, step: int) -> Snapshot:
         """Return the trunk at `step`, from the nearest earlier snapshot on."""
@@ -93,9 +115,31 @@ class Job:
         branch = Branch(None, 0, step)
         rolling = self.state / f"{branch.name}.safetensors"
         start = self._nearest(step, rolling)
-        snapshot = self.trainer.run(start, branch, lambda now: save_snapshot(rolling, now))
+        snapshot = self._train(start, branch, rolling)
         save_snapshot(path, snapshot)
         return snapshot
+
+    def _train(self, start: Snapshot, branch: Branch, path: Path) -> Snapshot:
+        """Return the end of a branch, saved to `path` on the way.
+
+        How it was trained is noted before each snapshot: what a finished job needs is never absent.
+        """
+
+        def save(now: Snapshot) -> None:
+            self._note()
+            save_snapshot(path, now)
+
+        if start.step == branch.end:
+            return start
+        self.has_trained = True
+        ended = self.trainer.run(start, branch, save)
+        self._note()
+        return ended
+
+    def _note(self) -> None:
+        device = self.trainer.device
+        peak = peak_memory_bytes(device)
+        note_session(self.state, Session(asdict(self.trainer.engine), device_name(device), peak))
 
     def _nearest(self, step: int, rolling: Path) -> Snapshot:
         earlier = [at for at in trunk_steps(self.state) if at <= step]
@@ -112,35 +156,40 @@ class Job:
         path = anneal_file(self.state, horizon)
         snapshot = load_snapshot(path, self.home) if path.exists() else self.trunk(branch.start)
         if snapshot.step < branch.end:
-            snapshot = self.trainer.run(snapshot, branch, lambda now: save_snapshot(path, now))
+            snapshot = self._train(snapshot, branch, path)
             save_snapshot(path, snapshot)
         return snapshot
 
     def write_outputs(self, out: Path, horizons: dict[int, Snapshot], code: str, key: str) -> None:
-        """Write checkpoints, curve and status of all horizons."""
+        """Write checkpoints, curve and status of all horizons.
+
+        The status is taken away first and written last: where it stands, all is of one job.
+        """
         spec = self.spec
+        (out / STATUS).unlink(missing_ok=True)
         for horizon, snapshot in horizons.items():
             for row, replica in enumerate(spec.replicas):
                 path = out / checkpoint_name(replica, horizon)
                 save_checkpoint(path, snapshot.optimizer.parameters[row], spec.shape)
-        write_table(out / "curve.parquet", curve_table(spec, horizons))
+        write_table(out / CURVE, curve_table(spec, horizons))
         runs = [
             self._status_row(horizon, snapshot, row)
             for horizon, snapshot in horizons.items()
             for row in range(len(spec.replicas))
         ]
+        if self.has_trained:
+            self._note()
+        session = noted_session(self.state)
         status = {
             "spec": json.loads(spec.to_json()),
             "state": key,
             "code": code,
             "torch": torch.__version__,
-            "device": device_name(self.trainer.device),
-            "engine": asdict(self.trainer.engine),
-            "peak_memory_bytes": peak_memory_bytes(self.trainer.device),
+            **asdict(session),
             "seconds": self._seconds(horizons),
             "runs": runs,
         }
-        write_json(out / "status.json", status)
+        write_json(out / STATUS, status)
 
     def _seconds(self, horizons: dict[int, Snapshot]) -> float:
         """Return the time of the whole job: the trunk once, and every anneal."""
