@@ -42,8 +42,8 @@ MODES = {  # kernels of ours and of the peer, precision of ours and of the peer
     "bf16/fp32": ("eager", "eager", "bf16", "fp32"),
     "bf16/bf16": ("eager", "eager", "bf16", "bf16"),
 }
-"""Ours before the stroke, the peer after it. A CPU job of ours is native where there is a C compiler,
-else eager; none is compiled by PyTorch, which costs more than it gives."""
+"""Ours before the stroke, the peer after it. A CPU job of ours is native where there is a C
+compiler, else eager; none is compiled by PyTorch, which costs more than it gives."""
 USUAL = ("native", "native/compiled", "eager")
 """What any processor is measured in; bf16 is for those that have such products."""
 

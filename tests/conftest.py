@@ -88,3 +88,14 @@ def make_spec() -> Callable[..., "TrainSpec"]:
         return dataclasses.replace(base, **{"horizons": horizons, **changes})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def c_compiler() -> None:
+    """Skip what needs compiled passes where they cannot be had."""
+    from saltus.model.native.library import NoCompilerError, library_file
+
+    try:
+        library_file()
+    except NoCompilerError as error:
+        pytest.skip(str(error))

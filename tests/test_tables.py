@@ -18,7 +18,7 @@ HORIZON = 640
 COLUMNS = """
 run architecture size block replica seed horizon width depth heads params_total params_embedding
 params_head params_nonembedding tokens tokens_text tokens_arithmetic tokens_unique epochs optimizer
-precision kernels replicas_at_once micro_batches checkpointing
+precision kernels replicas_at_once micro_batches checkpointing processes sharding
 flops_exact flops_6nd loss_text loss_validation bits_per_byte loss_arithmetic learning_rate
 rate_factor batch_tokens status seconds tokens_per_second peak_memory_bytes device code config_hash
 """
@@ -58,7 +58,7 @@ def status_of(spec: TrainSpec, *, diverged: tuple[int, ...] = ()) -> dict[str, A
         "code": "0123",
         "torch": "2",
         "device": "cpu",
-        "engine": dataclasses.asdict(Engine("written", 2)),
+        "engine": dataclasses.asdict(Engine("written", 2)) | {"processes": 1, "sharding": "none"},
         "peak_memory_bytes": 10**8,
         "runs": runs,
     }

@@ -11,6 +11,7 @@ from saltus.cli.main import main
 from saltus.cli.run import has_shards
 from saltus.cli.train import STOPPED
 from saltus.study import load_study
+from saltus.workflow import Jobs
 
 ROOT = Path(__file__).parents[2]
 TIMED = ["seconds", "tokens_per_second", "peak_memory_bytes"]
@@ -59,7 +60,7 @@ def test_stopped_and_called_again_gives_the_same_tables(
     command = ["run", study.name, "--only-tables"]
     assert main([*command, "--time-limit", "0"]) == STOPPED == 3
     assert "time is up" in capsys.readouterr().err
-    assert has_shards(load_study(study), tmp_path / "results" / "smoke")
+    assert has_shards(Jobs(load_study(study)), tmp_path / "results" / "smoke")
     assert not probed(tmp_path)
     assert main(command) == 0
     stopped = probed(tmp_path)
@@ -138,10 +139,35 @@ def test_shards_of_another_study_do_not_count(
         "domains": {"markov": {}},
         "shares": {"validation": 0.1, "test": 0.1},
     }
-    assert not has_shards(load_study(study), root)
+    assert not has_shards(Jobs(load_study(study)), root)
     (root / "shards").mkdir(parents=True)
     manifest = root / "shards" / "manifest.json"
     manifest.write_text(json.dumps(found))
-    assert has_shards(load_study(study), root)
+    assert has_shards(Jobs(load_study(study)), root)
     manifest.write_text(json.dumps(found | {key: value}))
-    assert not has_shards(load_study(study), root)
+    assert not has_shards(Jobs(load_study(study)), root)
+
+
+def test_another_text_or_another_arm_makes_new_shards(study: Path, tmp_path: Path) -> None:
+    root = tmp_path / "results" / "smoke"
+    assert main(["prepare", study.name]) == 0
+    before = study.read_text()
+    assert has_shards(Jobs(load_study(study)), root)
+    text, arm = yaml.safe_load(before), yaml.safe_load(before)
+    text["text"]["domains"]["markov"]["corpus"]["documents"] = 301
+    arm["arithmetic"]["drills"].append({"task": "add_2", "arm": "reversed", "weight": 1})
+    for other in (text, arm):
+        study.write_text(yaml.safe_dump(other))
+        assert not has_shards(Jobs(load_study(study)), root)
+    study.write_text(before)
+    assert has_shards(Jobs(load_study(study)), root)
+
+
+def test_a_size_of_several_processes_is_refused(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = yaml.safe_load(study.read_text())
+    raw["family"]["sizes"]["s1"]["processes"] = 2
+    study.write_text(yaml.safe_dump(raw))
+    assert main(["run", study.name]) == 2
+    assert "processes: found 2, expected 1 for saltus run" in capsys.readouterr().err

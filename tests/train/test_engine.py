@@ -63,8 +63,8 @@ def test_less_memory_means_less_at_once_and_never_more(
     spec = make_spec()
     seen = []
     for memory in (1 << 34, 1 << 22, 3 << 19, 1 << 20, 1 << 19, 1 << 10):
-        monkeypatch.setattr(module, "machine_bytes", lambda memory=memory: memory)
-        monkeypatch.setattr(module.os, "cpu_count", lambda: 1)
+        monkeypatch.setattr(module, "memory_limit_bytes", lambda memory=memory: memory)
+        monkeypatch.setattr(module, "num_cores", lambda: 1)
         seen.append(decide(spec, CPU))
     needed = [activation_bytes(spec, engine) for engine in seen]
     assert needed == sorted(needed, reverse=True) and needed[0] > needed[-1]
@@ -97,6 +97,7 @@ def test_a_job_keeps_the_engine_that_it_began_with(
     spec = make_spec()
     first = recorded_or_decided(tmp_path, spec, CPU)
     assert json.loads(engine_file(tmp_path).read_text())["kernels"] == kernels
+
     def gone() -> Path:
         raise NoCompilerError("no C compiler")
 

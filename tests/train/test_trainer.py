@@ -1,5 +1,6 @@
 """The loop: replicas as alone, runs that repeat bit for bit, and replicas that diverge."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -26,6 +27,8 @@ THREE = (Replica("seed0", 11, 0.01), Replica("seed1", 12, 0.02), Replica("seed2"
 @pytest.fixture(params=["native", "written"])
 def trainer_of(request: pytest.FixtureRequest, shards: Path) -> Callable[..., Trainer]:
     """Return a maker of trainers on the small generated language, with either kind of kernels."""
+    if request.param == "native":
+        request.getfixturevalue("c_compiler")
 
     def make(spec: TrainSpec, engine: Engine | None = None) -> Trainer:
         decided = dataclasses.replace(decide(spec, CPU), kernels=request.param)
@@ -192,8 +195,10 @@ ENGINES = {
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_takes_the_same_steps(
-    name: str, make_spec: MakeSpec, trainer_of: MakeTrainer
+    name: str, make_spec: MakeSpec, trainer_of: MakeTrainer, request: pytest.FixtureRequest
 ) -> None:
+    if ENGINES[name].kernels == "native":
+        request.getfixturevalue("c_compiler")
     spec = make_spec(replicas=THREE)
     whole = run(trainer_of(spec, Engine("written", 3)), 30)
     parts = run(trainer_of(spec, ENGINES[name]), 30)
@@ -240,6 +245,42 @@ def test_out_of_memory_the_step_is_made_again_in_smaller_passes(
     assert heard[-1] == trainer.engine == Engine("written", 1, micro_batches=2)
     torch.testing.assert_close(whole.curve, parts.curve, rtol=2e-4, atol=2e-4, equal_nan=True)
     assert "out of memory" in capsys.readouterr().err
+
+
+def test_killed_after_giving_way_a_job_ends_as_it_would_have(
+    make_spec: MakeSpec, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from saltus.train import trainer as module
+
+    real, large = module.written_losses, 7  # from this step on, the whole batch is too large
+
+    def of_a_device_that_fills_up(named, tokens, *rest):  # type: ignore[no-untyped-def]
+        if len(steps) >= large and tokens.shape[0] * tokens.shape[1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(named, tokens, *rest)
+
+    class Steps(list[int]):
+        """A watcher that counts steps."""
+
+        def begin(self, step: int, branch: Branch) -> None: ...
+
+        def step(self, step: int, branch: Branch, losses: torch.Tensor) -> None:
+            self.append(step)
+
+    steps = Steps()
+    monkeypatch.setattr(module, "written_losses", of_a_device_that_fills_up)
+    kept: list[Snapshot] = []
+    told: list[tuple[Engine, int]] = []
+    trainer = dataclasses.replace(
+        trainer_of(make_spec(), WRITTEN),
+        watcher=steps,
+        changed=lambda engine: told.append((engine, kept[-1].step)),
+    )
+    start = fresh_snapshot(trainer.spec, CPU)
+    whole = trainer.run(start, Branch(None, 0, 20), lambda now: kept.append(copy.deepcopy(now)))
+    assert told == [(trainer.engine, large)] and trainer.engine != WRITTEN
+    resumed = run(trainer_of(make_spec(), trainer.engine), 20, kept[-1])
+    assert torch.equal(whole.optimizer.parameters, resumed.optimizer.parameters)
 
 
 def test_what_never_fits_is_one_line(

@@ -5,7 +5,6 @@ recorded, so it is left out.
 """
 
 import argparse
-import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from saltus.cli.options import add_study, results_of, study_of
 from saltus.device import gpu_is_there
 from saltus.errors import SaltusError, nearest
 from saltus.files import read_json
+from saltus.limits import memory_limit_bytes, num_cores
 from saltus.plan import (
     GPUS,
     MAX_EPOCHS,
@@ -28,13 +28,12 @@ from saltus.plan import (
 from saltus.study import Study
 
 ASSUMED_GPU = "h100"
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_study(parser)
-    parser.add_argument("--cores", type=_count, default=os.cpu_count() or 1)
+    parser.add_argument("--cores", type=_count, default=num_cores())
     parser.add_argument("--gpu", help=f"plan for a GPU that is elsewhere: {', '.join(GPUS)}")
 
 
@@ -156,7 +155,7 @@ def _machine(study: Study, wanted: str | None) -> tuple[Machine, bool]:
         return _with_gpu(GPUS[wanted]), False
     device = study.training.device
     if device == "cpu" or (device == "auto" and not gpu_is_there()):
-        return Machine(measured_flops(), memory_here()), True
+        return Machine(measured_flops(), memory_limit_bytes()), True
     if not gpu_is_there():
         return _with_gpu(GPUS[ASSUMED_GPU]), False
     return _with_gpu(_gpu_here()), True
@@ -184,16 +183,6 @@ def _gpu_here() -> Gpu:
         f"GPU: found '{name}', whose data sheet is not known; name one like it: "
         f"--gpu {'|'.join(GPUS)}"
     )
-
-
-def memory_here() -> float:
-    """Return this machine's memory in bytes, or what its control group may use if that is less."""
-    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    if CGROUP_LIMIT.exists():
-        limit = CGROUP_LIMIT.read_text().strip()
-        if limit != "max":
-            return min(total, float(limit))
-    return total
 
 
 def _measured_rates(results: Path, study: Study, machine: Machine) -> dict[str, float]:

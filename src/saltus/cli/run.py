@@ -17,10 +17,10 @@ from typing import Any
 from saltus.cli import analyse, prepare, stages, train
 from saltus.cli.options import add_study, results_of, study_of
 from saltus.code import code_hash
+from saltus.errors import SaltusError
 from saltus.files import read_json, write_json
 from saltus.model.count import flops_per_token
 from saltus.plan import trained_tokens
-from saltus.study import Study
 from saltus.train.spec import TrainSpec
 from saltus.workflow import Jobs, canonical
 
@@ -61,7 +61,13 @@ def run(options: argparse.Namespace) -> int:
     jobs, root = Jobs(study), results_of(study)
     records = Records(root / "run.json")
     end = time.monotonic() + options.time_limit
-    if not has_shards(study, root):
+    for name, size in study.family.sizes.items():
+        if size.processes > 1:
+            raise SaltusError(
+                f"family.sizes.{name}.processes: found {size.processes}, expected 1 for saltus run "
+                "(try snakemake, or torchrun with saltus train)"
+            )
+    if not has_shards(jobs, root):
         prepare.run(options)
     for spec in sorted(study.train_specs(), key=_flops, reverse=True):
         left = max(0.0, end - time.monotonic())
@@ -78,11 +84,17 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def has_shards(study: Study, root: Path) -> bool:
-    """Tell whether the shards under `root` are there and of this study's text and vocabulary."""
-    path = root / "shards" / "manifest.json"
+def has_shards(jobs: Jobs, root: Path) -> bool:
+    """Tell whether the shards under `root` are there and were made from what the study asks for.
+
+    `saltus prepare` says what it made them from; of shards that Snakemake made, and sees to, only
+    vocabulary, domains and split are known.
+    """
+    study, path = jobs.study, root / "shards" / "manifest.json"
     if not path.exists():
         return False
+    if (made := prepare.made_from(root)) is not None:
+        return made == prepare.asked(jobs)
     found = read_json(path)
     split = study.text.split
     shares = {"validation": split.validation, "test": split.test}

@@ -6,7 +6,6 @@ machine's memory alone, never from a clock, so that a repeated run is the same b
 """
 
 import dataclasses
-import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from saltus.errors import SaltusError
 from saltus.files import read_json, write_json
+from saltus.limits import memory_limit_bytes, num_cores
 from saltus.model.count import count_parameters, flops_per_token
 from saltus.model.native.library import NoCompilerError, library_file
 from saltus.train.spec import TrainSpec
@@ -99,18 +99,13 @@ def decide(spec: TrainSpec, device: "torch.device") -> Engine:
     else:
         together = STREAM_BYTES // (4 * spec.batch_tokens * spec.shape.width)
         engine = Engine(_cpu_kernels(spec), min(len(spec.replicas), max(1, together)))
-        memory = machine_bytes() // (os.cpu_count() or 1)
+        memory = memory_limit_bytes() // num_cores()
     while state_bytes(spec) + activation_bytes(spec, engine) > MEMORY_SHARE * memory:
         smaller = engine.smaller(spec.rows)
         if smaller is None:
             break
         engine = smaller
     return engine
-
-
-def machine_bytes() -> int:
-    """Return the memory of this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _gpu_bytes(device: "torch.device") -> int:

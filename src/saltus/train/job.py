@@ -139,7 +139,7 @@ class Job:
     def _note(self) -> None:
         device = self.trainer.device
         peak = peak_memory_bytes(device)
-        note_session(self.state, Session(asdict(self.trainer.engine), device_name(device), peak))
+        note_session(self.state, Session(self.trainer.describe(), device_name(device), peak))
 
     def _nearest(self, step: int, rolling: Path) -> Snapshot:
         earlier = [at for at in trunk_steps(self.state) if at <= step]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -83,17 +84,28 @@ class ShardedTrainer(Trainer):
             raise SaltusError(f"sharding: found {self.sharding}, expected auto, ddp or fsdp")
         large = count_parameters(spec.shape).total > FSDP_PARAMETERS
         fsdp = self.sharding == "fsdp" or (self.sharding == "auto" and large)
+        checkpointing = self.engine.checkpointing or (fsdp and self.engine.kernels != "compiled")
+        self._described = {
+            **super().describe(),
+            "checkpointing": checkpointing,
+            "processes": self.processes,
+            "sharding": "fsdp" if fsdp else "ddp",
+        }
         module = Decoder(
             spec.shape,
             torch.device("meta") if fsdp else self.device,
             self.engine.kernels,
             torch.bfloat16 if spec.precision == "bf16" else torch.float32,
-            self.engine.checkpointing or (fsdp and self.engine.kernels != "compiled"),
+            checkpointing,
         )
         self._model: nn.Module = self._fully_sharded(module) if fsdp else self._replicated(module)
         self._parameters = dict(module.named_parameters())
         self._optimizer = self._new_optimizer()
         self._followers_wait = True
+
+    def describe(self) -> dict[str, Any]:
+        """Return how this trains, for the tables: what it does, not only what the engine asks."""
+        return self._described
 
     def _replicated(self, module: Decoder) -> nn.Module:
         for parameter in module.parameters():

@@ -6,8 +6,8 @@ Legend: R replica, B row, T token, P parameters.
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -111,7 +111,7 @@ class Trainer:
     ) -> Snapshot:
         """Train from `snapshot` to the end of `branch` and return the state there.
 
-        Calls `save` about once a minute, and before raising `OutOfTime`.
+        Calls `save` about once a minute, before raising `OutOfTime`, and before `changed`.
         """
         spec, held = self.spec, snapshot.optimizer
         peak_rates = torch.tensor([r.rate for r in spec.replicas], device=self.device)
@@ -126,7 +126,12 @@ class Trainer:
 
         for step in range(snapshot.step, branch.end):
             tokens = torch.from_numpy(self.batches.batch(step)).to(self.device, non_blocking=True)
+            began_with = self.engine
             row_losses, gradient = self.gradient(held.parameters, tokens)
+            if self.engine != began_with:
+                # In this order: who resumes before this step takes all later ones as this run does.
+                save(standing(step))
+                self.changed(self.engine)
             losses = row_losses.mean(1)
             rates = peak_rates * rate_factor(step, branch, spec.warmup_steps)
             optimizer_step(held, gradient, losses, rates, step, spec.shape, spec.optimizer)
@@ -143,6 +148,10 @@ class Trainer:
                 save(standing(step + 1))
                 saved = now
         return standing(branch.end)
+
+    def describe(self) -> dict[str, Any]:
+        """Return how this trains, for the tables: the engine, processes and sharding."""
+        return asdict(self.engine) | {"processes": 1, "sharding": "none"}
 
     def gradient(
         self,
@@ -168,7 +177,6 @@ class Trainer:
                     ) from error
             self.engine = smaller
             self.__post_init__()  # programs as of a job that begins with this engine
-            self.changed(smaller)
             print(f"{self.spec.size}: out of memory; going on with {smaller}", file=sys.stderr)
 
     def _passes(self, engine: Engine, parameters: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
