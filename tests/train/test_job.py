@@ -250,6 +250,31 @@ def test_a_job_killed_anywhere_ends_the_same(
     assert_same_outputs(whole, train(spec, "killed"))
 
 
+def test_a_job_of_muon_killed_and_resumed_ends_the_same(
+    train: Train, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adamw = make_spec((8, 20))
+    spec = dataclasses.replace(adamw, optimizer=dataclasses.replace(adamw.optimizer, name="muon"))
+    whole = train(spec, "whole muon")
+    monkeypatch.setattr(trainer_module, "SNAPSHOT_SECONDS", -1.0)
+    real = trainer_module.optimizer_step
+    for kill in (3, 4, 5, 6):  # in the trunk, in an anneal, in the trunk again, in the last anneal
+        left = kill
+
+        def killing(*arguments: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KilledError
+            real(*arguments)
+
+        with monkeypatch.context() as patch, pytest.raises(KilledError):
+            patch.setattr(trainer_module, "optimizer_step", killing)
+            train(spec, "killed muon")
+    assert_same_outputs(whole, train(spec, "killed muon"))
+    assert read_json(whole / "status.json")["spec"]["optimizer"]["name"] == "muon"
+
+
 @pytest.mark.parametrize("writing", range(1, 11))
 def test_a_job_killed_while_it_writes_ends_the_same(
     writing: int,

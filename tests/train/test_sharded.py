@@ -67,6 +67,7 @@ def launch(make_spec: MakeSpec, shards: Path, tmp_path_factory: pytest.TempPathF
     spec = make_spec(replicas=ONE)
     low = dataclasses.replace(spec, precision="bf16")
     odd = dataclasses.replace(spec, batch_tokens=48)
+    six = dataclasses.replace(spec, batch_tokens=96)
     fresh = fresh_snapshot(spec, CPU)
     save_snapshot(folder / "fresh", fresh)
     bad = fresh_snapshot(spec, CPU)
@@ -89,6 +90,9 @@ def launch(make_spec: MakeSpec, shards: Path, tmp_path_factory: pytest.TempPathF
             plain | short | {"name": f"{sharding}-bad", "start": "bad"},
             plain | short | {"name": f"{sharding}-late", "out_of_time": True},
             plain | short | {"name": f"{sharding}-odd", "spec": odd.to_json()},
+            plain
+            | short
+            | {"name": f"{sharding}-uneven", "spec": six.to_json(), "micro_batches": 2},
         ]
     (folder / "cases.json").write_text(json.dumps(cases))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -131,6 +135,14 @@ def test_two_processes_train_as_one(sharding: str, way: str, launch: Launch) -> 
         launch.end(f"{sharding}{way}-1"),
         trained(launch.spec, launch.shards, fresh, TRUNK, ANNEAL),
     )
+
+
+@SHARDINGS
+def test_pieces_of_unequal_size_weigh_their_rows_alike(sharding: str, launch: Launch) -> None:
+    """Three rows a process, in pieces of two and one."""
+    six = dataclasses.replace(launch.spec, batch_tokens=96)
+    alone = trained(six, launch.shards, fresh_snapshot(six, CPU), BEGUN)
+    assert_same(launch.end(f"{sharding}-uneven-0"), alone)
 
 
 @SHARDINGS
