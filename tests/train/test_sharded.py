@@ -15,6 +15,7 @@ import torch
 from saltus.errors import SaltusError
 from saltus.model.initialise import initial_parameters
 from saltus.model.module import Decoder, split_row
+from saltus.model.native.library import NoCompilerError, library_file
 from saltus.model.shape import layout
 from saltus.model.transformer import token_losses, unflatten
 from saltus.train.engine import Engine
@@ -44,6 +45,15 @@ def trained(spec: TrainSpec, shards: Path, start: Snapshot, *branches: Branch) -
     for branch in branches:
         start = trainer.run(start, branch, lambda snapshot: None)
     return start
+
+
+def has_compiler() -> bool:
+    """Tell whether native kernels can be had here."""
+    try:
+        library_file()
+    except NoCompilerError:
+        return False
+    return True
 
 
 @dataclasses.dataclass
@@ -82,7 +92,6 @@ def launch(make_spec: MakeSpec, shards: Path, tmp_path_factory: pytest.TempPathF
         cases += [
             plain | whole | {"name": sharding},
             plain | whole | {"name": f"{sharding}-micro", "micro_batches": 2},
-            plain | whole | {"name": f"{sharding}-native", "kernels": "native"},
             plain | whole | {"name": f"{sharding}-resumed", "start": "begun"},
             plain | short | {"name": f"{sharding}-begun"},
             plain | short | {"name": f"{sharding}-saving", "snapshot_seconds": 0.0},
@@ -94,6 +103,8 @@ def launch(make_spec: MakeSpec, shards: Path, tmp_path_factory: pytest.TempPathF
             | short
             | {"name": f"{sharding}-uneven", "spec": six.to_json(), "micro_batches": 2},
         ]
+        if has_compiler():
+            cases.append(plain | whole | {"name": f"{sharding}-native", "kernels": "native"})
     (folder / "cases.json").write_text(json.dumps(cases))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(WORKER), str(folder), str(shards)]
@@ -129,7 +140,11 @@ SHARDINGS = pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 
 @SHARDINGS
 @pytest.mark.parametrize("way", ["", "-micro", "-native", "-resumed"])
-def test_two_processes_train_as_one(sharding: str, way: str, launch: Launch) -> None:
+def test_two_processes_train_as_one(
+    sharding: str, way: str, launch: Launch, request: pytest.FixtureRequest
+) -> None:
+    if way == "-native":
+        request.getfixturevalue("c_compiler")
     fresh = fresh_snapshot(launch.spec, CPU)
     assert_same(
         launch.end(f"{sharding}{way}-1"),
