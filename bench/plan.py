@@ -180,7 +180,7 @@ def main() -> None:
         child(options.child, options.seconds, options.shards)
         return
 
-    flops = measured_flops(1.0)
+    flops = measured_flops()
     chosen = QUICK if options.quick else range(len(SHAPES))
     with tempfile.TemporaryDirectory() as folder:
         shards = build_shards(Path(folder))
