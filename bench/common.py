@@ -68,10 +68,12 @@ def bench_study(
     vocabulary: int = 512,
     context: int = 64,
     precision: str = "fp32",
+    horizon: int | None = None,
 ) -> Study:
     """Return the default study with other sizes, on a generated language that needs no network.
 
-    Drills, mixture, optimizer and rule of the rate are those of `config.yaml`.
+    Drills, mixture, optimizer and rule of the rate are those of `config.yaml`. Without a `horizon`
+    in tokens the trunk never comes to an anneal.
     """
     raw = load_study(ROOT / "config.yaml").model_dump(mode="json", exclude_none=True)
     corpus = {"kind": "synthetic", "documents": 4000, "document_words": 96, "seed": 0}
@@ -81,7 +83,7 @@ def bench_study(
     raw["tokenizer"]["vocabulary"] = vocabulary
     raw["family"] = {"context": context, "blocks": [[0]], "sizes": dict(sizes)}
     raw["training"] |= {"batch_tokens": batch_tokens, "precision": precision}
-    raw["training"]["horizons"] = [batch_tokens << 20]  # the trunk never comes to an anneal
+    raw["training"]["horizons"] = [horizon or batch_tokens << 20]
     return parse_study(raw)
 
 

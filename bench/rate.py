@@ -19,6 +19,7 @@ import numpy as np
 from peers import nanogpt
 
 from saltus.model.count import count_parameters, flops_per_token
+from saltus.study import Study
 from saltus.train.job import batches_of
 from saltus.train.spec import TrainSpec
 
@@ -48,13 +49,21 @@ USUAL = ("native", "native/compiled", "eager")
 """What any processor is measured in; bf16 is for those that have such products."""
 
 
-def spec_of(size: str, precision: str) -> TrainSpec:
-    """Return our block of a size."""
+def study_of(
+    size: str, precision: str, replicas: int | None = None, horizon: int | None = None
+) -> Study:
+    """Return the study of our one block of a size."""
     asked = SIZES[size]
     shape = {name: asked[name] for name in ("width", "depth", "heads")}
-    sizes = {size: {**shape, "blocks": [list(range(asked["replicas"]))]}}
-    study = common.bench_study(sizes, batch_tokens=asked["batch"], precision=precision)
-    return study.train_spec(size, 0)
+    sizes = {size: {**shape, "blocks": [list(range(replicas or asked["replicas"]))]}}
+    return common.bench_study(
+        sizes, batch_tokens=asked["batch"], precision=precision, horizon=horizon
+    )
+
+
+def spec_of(size: str, precision: str) -> TrainSpec:
+    """Return our block of a size."""
+    return study_of(size, precision).train_spec(size, 0)
 
 
 def options_of(size: str, precision: str, kernels: str) -> nanogpt.Options:

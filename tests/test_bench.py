@@ -1,6 +1,7 @@
 """The benches: both sides train the same amount, and a run of a few steps writes its table."""
 
 import csv
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 BENCH = Path(__file__).parents[1] / "bench"
 
@@ -19,10 +21,13 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.syspath_prepend(str(BENCH))
     import common
     import grid
+    import precision
     import rate
     from peers import nanogpt
 
-    return SimpleNamespace(common=common, grid=grid, rate=rate, nanogpt=nanogpt)
+    return SimpleNamespace(
+        common=common, grid=grid, precision=precision, rate=rate, nanogpt=nanogpt
+    )
 
 
 def test_the_peer_has_as_many_parameters_as_it_says(modules: SimpleNamespace) -> None:
@@ -106,6 +111,73 @@ def test_the_makespan_is_that_of_the_longest_first(
     assert modules.grid.makespan(tasks, 2) == 3.0
     assert modules.grid.makespan(tasks, 1) == 6.0
     assert modules.grid.makespan(tasks, 1, copies=5) == 30.0
+
+
+def test_two_precisions_differ_in_nothing_else(modules: SimpleNamespace) -> None:
+    given = SimpleNamespace(seeds=3, tokens=15_360)
+    full, low = (
+        modules.precision.study_of("n15k", side, given).train_spec("n15k", 0)
+        for side in modules.precision.PRECISIONS
+    )
+    assert low.precision == "bf16" and len(low.replicas) == 3 and low.horizons == (15_360,)
+    assert dataclasses.replace(low, precision="fp32") == full
+
+
+SEEDS = (3.0, 3.1, 3.2, 2.9, 2.8)
+
+
+def test_the_difference_of_seeds_is_a_paired_t_test(modules: SimpleNamespace) -> None:
+    other = np.add(SEEDS, (0.01, 0.02, -0.01, 0.0, 0.03))
+    found = modules.precision.judge_losses(SEEDS, other)
+    test = stats.ttest_rel(other, SEEDS)
+    low, high = test.confidence_interval(0.95)
+    assert found["difference"] == pytest.approx(0.01)
+    assert found["difference"] / found["difference_error"] == pytest.approx(test.statistic)
+    assert (found["difference_low"], found["difference_high"]) == pytest.approx((low, high))
+    assert found["fp32_loss_std"] == pytest.approx(np.std(SEEDS, ddof=1))
+    assert found["difference_in_spreads"] == pytest.approx(0.01 / np.std(SEEDS, ddof=1))
+
+
+@pytest.mark.parametrize(
+    ("shift", "noise", "equal"),
+    [
+        (0.0, 0.0, True),
+        (0.1, 0.01, True),
+        (-0.1, 0.01, True),
+        (0.15, 0.01, False),  # the mean is within the spread of .158, its interval is not
+        (-0.15, 0.01, False),
+        (0.3, 0.0, False),
+        (0.0, 0.2, False),  # too uncertain to be called equal
+    ],
+)
+def test_losses_are_equal_if_the_whole_interval_is_within_the_spread(
+    modules: SimpleNamespace, shift: float, noise: float, equal: bool
+) -> None:
+    other = np.add(SEEDS, shift + noise * np.array([1, -1, 1, -1, 0]))
+    assert modules.precision.judge_losses(SEEDS, other)["equal_within_seed_spread"] is equal
+
+
+def test_a_seed_that_diverged_is_counted_and_no_pair(modules: SimpleNamespace) -> None:
+    judge = modules.precision.judge_losses
+    without = (*SEEDS[:4], np.nan)
+    both, low_alone, full_alone = (
+        judge(*sides) for sides in ((without, without), (SEEDS, without), (without, SEEDS))
+    )
+    assert [found["pairs"] for found in (both, low_alone, full_alone)] == [4, 4, 4]
+    assert (low_alone["fp32_diverged"], low_alone["bf16_diverged"]) == (0, 1)
+    assert both["equal_within_seed_spread"] and full_alone["equal_within_seed_spread"]
+    assert not low_alone["equal_within_seed_spread"]
+    nothing = judge([3.0, np.nan], [3.0, 3.0])
+    assert nothing["pairs"] == 1 and np.isnan(nothing["difference"])
+    assert not nothing["equal_within_seed_spread"]
+
+
+def test_bf16_pays_if_the_whole_ratio_is_above_one(modules: SimpleNamespace) -> None:
+    pays, compare = modules.precision.pays, modules.common.compare
+    noise = np.random.default_rng(0).normal(1, 0.02, (2, 11))
+    assert pays(compare(1.5 * noise[0], noise[1]))
+    assert not pays(compare(noise[0], noise[0]))
+    assert not pays(compare(0.2 * noise[0], noise[1]))
 
 
 def test_a_short_run_of_the_rate_writes_its_table(tmp_path: Path) -> None:
