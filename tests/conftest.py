@@ -91,11 +91,19 @@ def make_spec() -> Callable[..., "TrainSpec"]:
 
 
 @pytest.fixture(scope="session")
-def c_compiler() -> None:
-    """Skip what needs compiled passes where they cannot be had."""
+def no_compiler() -> str | None:
+    """Return why compiled passes cannot be had here, None where they can."""
     from saltus.model.native.library import NoCompilerError, library_file
 
     try:
         library_file()
     except NoCompilerError as error:
-        pytest.skip(str(error))
+        return str(error)
+    return None
+
+
+@pytest.fixture(scope="session")
+def c_compiler(no_compiler: str | None) -> None:
+    """Skip what needs compiled passes where they cannot be had."""
+    if no_compiler is not None:
+        pytest.skip(no_compiler)

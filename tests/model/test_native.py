@@ -15,10 +15,7 @@ from saltus.model.native.losses import native_losses
 from saltus.model.shape import Shape
 from saltus.model.transformer import token_losses, unflatten
 
-try:
-    library_file()
-except NoCompilerError as error:
-    pytest.skip(str(error), allow_module_level=True)
+pytestmark = pytest.mark.usefixtures("c_compiler")
 
 SHAPES = {
     "odd": Shape(23, width=6, depth=1, heads=1, feedforward=5, context=7),

@@ -7,7 +7,8 @@ Horizons of 8 and 20 steps with a quarter of each for the anneal: the trunk is l
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,23 @@ def test_a_job_that_is_stopped_after_every_step_ends_the_same(
     assert_same_outputs(whole, stopped)
 
 
+@contextmanager
+def killed_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let so many steps of the optimizer pass and kill what comes after them."""
+    real = trainer_module.optimizer_step
+
+    def killing(*arguments: Any) -> None:
+        nonlocal steps
+        steps -= 1
+        if steps < 0:
+            raise KilledError
+        real(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(trainer_module, "optimizer_step", killing)
+        yield
+
+
 @pytest.mark.parametrize("often", [True, False], ids=["snapshots", "no snapshots"])
 @pytest.mark.parametrize("kills", [(3,), (7,), (12,), (19,), (1, 5, 2, 9)], ids=str)
 def test_a_job_killed_anywhere_ends_the_same(
@@ -233,19 +251,8 @@ def test_a_job_killed_anywhere_ends_the_same(
 ) -> None:
     spec = make_spec((8, 20))
     monkeypatch.setattr(trainer_module, "SNAPSHOT_SECONDS", -1.0 if often else math.inf)
-    real = trainer_module.optimizer_step
     for kill in kills:
-        left = kill
-
-        def killing(*arguments: Any) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise KilledError
-            real(*arguments)
-
-        with monkeypatch.context() as patch, pytest.raises(KilledError):
-            patch.setattr(trainer_module, "optimizer_step", killing)
+        with killed_after(kill, monkeypatch):
             train(spec, "killed")
     assert_same_outputs(whole, train(spec, "killed"))
 
@@ -257,19 +264,8 @@ def test_a_job_of_muon_killed_and_resumed_ends_the_same(
     spec = dataclasses.replace(adamw, optimizer=dataclasses.replace(adamw.optimizer, name="muon"))
     whole = train(spec, "whole muon")
     monkeypatch.setattr(trainer_module, "SNAPSHOT_SECONDS", -1.0)
-    real = trainer_module.optimizer_step
     for kill in (3, 4, 5, 6):  # in the trunk, in an anneal, in the trunk again, in the last anneal
-        left = kill
-
-        def killing(*arguments: Any) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise KilledError
-            real(*arguments)
-
-        with monkeypatch.context() as patch, pytest.raises(KilledError):
-            patch.setattr(trainer_module, "optimizer_step", killing)
+        with killed_after(kill, monkeypatch):
             train(spec, "killed muon")
     assert_same_outputs(whole, train(spec, "killed muon"))
     assert read_json(whole / "status.json")["spec"]["optimizer"]["name"] == "muon"

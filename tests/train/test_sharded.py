@@ -15,7 +15,6 @@ import torch
 from saltus.errors import SaltusError
 from saltus.model.initialise import initial_parameters
 from saltus.model.module import Decoder, split_row
-from saltus.model.native.library import NoCompilerError, library_file
 from saltus.model.shape import layout
 from saltus.model.transformer import token_losses, unflatten
 from saltus.train.engine import Engine
@@ -47,15 +46,6 @@ def trained(spec: TrainSpec, shards: Path, start: Snapshot, *branches: Branch) -
     return start
 
 
-def has_compiler() -> bool:
-    """Tell whether native kernels can be had here."""
-    try:
-        library_file()
-    except NoCompilerError:
-        return False
-    return True
-
-
 @dataclasses.dataclass
 class Launch:
     """What one launch of two processes left behind."""
@@ -71,7 +61,12 @@ class Launch:
 
 
 @pytest.fixture(scope="module")
-def launch(make_spec: MakeSpec, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Launch:
+def launch(
+    make_spec: MakeSpec,
+    shards: Path,
+    no_compiler: str | None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Launch:
     """Run every case in one launch: a start of two processes takes seconds."""
     folder = tmp_path_factory.mktemp("sharded")
     spec = make_spec(replicas=ONE)
@@ -103,7 +98,7 @@ def launch(make_spec: MakeSpec, shards: Path, tmp_path_factory: pytest.TempPathF
             | short
             | {"name": f"{sharding}-uneven", "spec": six.to_json(), "micro_batches": 2},
         ]
-        if has_compiler():
+        if no_compiler is None:
             cases.append(plain | whole | {"name": f"{sharding}-native", "kernels": "native"})
     (folder / "cases.json").write_text(json.dumps(cases))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]

@@ -10,11 +10,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from saltus.model.kernels import HeadLosses
+from saltus.model.kernels import head_losses, residual_stream
 from saltus.model.shape import Shape
-from saltus.model.transformer import apply_layer, embed, layer_of, rotary
+from saltus.model.transformer import apply_layer, rotary
 
 Tables = tuple[Tensor, Tensor]
 CompiledLayer = Callable[[Tensor, dict[str, Tensor], Tables, Shape], Tensor]
@@ -54,17 +53,11 @@ def compiled_losses(
 ) -> Tensor:  # (R, B, T)
     """Return the cross-entropy of every next token, in nats; options as of `written_losses`."""
     inputs, targets = tokens[..., :-1], tokens[..., 1:]
-    replicas, _, length = inputs.shape
-    embedding = parameters["embedding"]
-    dtype = dtype or embedding.dtype
-    tables = rotary(shape, torch.arange(length, device=tokens.device))
-    x = embed(embedding, inputs.reshape(replicas, -1))
-    for number in range(shape.depth):
-        given = (layer, x, layer_of(parameters, number), tables, shape, dtype)
-        if checkpointing:
-            x = checkpoint(compiled_pass, *given, use_reentrant=False)
-        else:
-            x = compiled_pass(*given)
-    folded = (embedding * parameters["norm"][:, None]).transpose(1, 2)
-    losses: Tensor = HeadLosses.apply(x, folded, targets.reshape(replicas, -1), dtype)
-    return losses.view(targets.shape)
+    low = dtype or parameters["embedding"].dtype
+    tables = rotary(shape, torch.arange(inputs.shape[2], device=tokens.device))
+
+    def one(x: Tensor, part: dict[str, Tensor]) -> Tensor:
+        return compiled_pass(layer, x, part, tables, shape, low)
+
+    x = residual_stream(one, parameters, inputs, shape, checkpointing)
+    return head_losses(x, parameters, targets, low)

@@ -11,6 +11,7 @@ Legend: R replica, B sequence, T token, N = B·T, D width, O any output width, H
 F feed-forward width, V vocabulary.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -259,6 +260,40 @@ def written_layer(
     return added_product(x, hidden, part["feedforward.down"])
 
 
+def residual_stream(
+    layer: Callable[[Tensor, dict[str, Tensor]], Tensor],
+    parameters: dict[str, Tensor],
+    inputs: Tensor,  # (R, B, T)
+    shape: Shape,
+    checkpointing: bool,
+) -> Tensor:  # (R, N, D)
+    """Return the residual stream after every layer, `layer` being one with its tensors.
+
+    With `checkpointing` a layer keeps its input alone and is computed again for its gradient.
+    """
+    x = embed(parameters["embedding"], inputs.reshape(inputs.shape[0], -1))
+    for number in range(shape.depth):
+        part = layer_of(parameters, number)
+        x = checkpoint(layer, x, part, use_reentrant=False) if checkpointing else layer(x, part)
+    return x
+
+
+def head_losses(
+    x: Tensor,  # (R, N, D)
+    parameters: dict[str, Tensor],
+    targets: Tensor,  # (R, B, T)
+    dtype: torch.dtype,
+) -> Tensor:  # (R, B, T)
+    """Return the cross-entropy of every target, the embedding being the output matrix."""
+    losses: Tensor = HeadLosses.apply(x, output_matrix(parameters), targets.flatten(1), dtype)
+    return losses.view(targets.shape)
+
+
+def output_matrix(parameters: dict[str, Tensor]) -> Tensor:
+    """Return the embedding with the last norm's gain folded in, as a matrix (R, D, V)."""
+    return (parameters["embedding"] * parameters["norm"][:, None]).transpose(1, 2)
+
+
 def written_losses(
     parameters: dict[str, Tensor],
     tokens: Tensor,  # (R, B, T + 1): inputs and shifted targets in one
@@ -272,18 +307,13 @@ def written_losses(
     a layer keeps its input alone and is computed again for its gradient.
     """
     inputs, targets = tokens[..., :-1], tokens[..., 1:]
-    replicas, _, length = inputs.shape
-    embedding = parameters["embedding"]
-    dtype = dtype or embedding.dtype
-    cosine, sine = rotary(shape, torch.arange(length, device=tokens.device))
-    turn = torch.complex(cosine.to(embedding.dtype), sine.to(embedding.dtype))
-    x = embed(embedding, inputs.reshape(replicas, -1))
-    for layer in range(shape.depth):
-        part = layer_of(parameters, layer)
-        if checkpointing:
-            x = checkpoint(written_layer, x, part, turn, shape, dtype, use_reentrant=False)
-        else:
-            x = written_layer(x, part, turn, shape, dtype)
-    folded = (embedding * parameters["norm"][:, None]).transpose(1, 2)
-    losses: Tensor = HeadLosses.apply(x, folded, targets.reshape(replicas, -1), dtype)
-    return losses.view(targets.shape)
+    precision = parameters["embedding"].dtype
+    dtype = dtype or precision
+    cosine, sine = rotary(shape, torch.arange(inputs.shape[2], device=tokens.device))
+    turn = torch.complex(cosine.to(precision), sine.to(precision))
+
+    def layer(x: Tensor, part: dict[str, Tensor]) -> Tensor:
+        return written_layer(x, part, turn, shape, dtype)
+
+    x = residual_stream(layer, parameters, inputs, shape, checkpointing)
+    return head_losses(x, parameters, targets, dtype)

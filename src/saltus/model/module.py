@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from saltus.model.compiled import CompiledLayer, compile_layer, compiled_pass
 from saltus.model.kernels import HeadLosses, written_layer
-from saltus.model.native.losses import native_layer
+from saltus.model.native.losses import native_layer, padded_tables
 from saltus.model.shape import NORMS, Shape, layer_shapes, layout
 from saltus.model.transformer import embed, rotary
 
@@ -56,7 +56,7 @@ class Layer(nn.Module):
         # FSDP2 brings a layer in low precision; gains work in that of the residual stream.
         part |= {name: part[name].to(x.dtype) for name in NORMS}
         if self.kernels == "native":
-            return native_layer(x, part, tables)
+            return native_layer(x, part, padded_tables(*tables))
         if self.compiled is None:
             return written_layer(x, part, torch.complex(*tables), self.shape, self.dtype)
         return compiled_pass(self.compiled, x, part, tables, self.shape, self.dtype)

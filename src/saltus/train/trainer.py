@@ -101,6 +101,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         """Compile what the engine asks for."""
+        self._compile()
+
+    def _compile(self) -> None:
         self._compiled = compile_layer() if self.engine.kernels == "compiled" else None
 
     def run(
@@ -176,7 +179,7 @@ class Trainer:
                         "not fit into memory, expected a smaller size or a shorter context"
                     ) from error
             self.engine = smaller
-            self.__post_init__()  # programs as of a job that begins with this engine
+            self._compile()  # programs as of a job that begins with this engine
             print(f"{self.spec.size}: out of memory; going on with {smaller}", file=sys.stderr)
 
     def _passes(self, engine: Engine, parameters: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
-from torch.utils.checkpoint import checkpoint
 
+from saltus.model.kernels import output_matrix, residual_stream
 from saltus.model.native.library import library_file
 from saltus.model.shape import Shape
-from saltus.model.transformer import NORM_EPSILON, embed, layer_of, rotary
+from saltus.model.transformer import NORM_EPSILON, rotary
 
 LANES = 8
 """How many floats the C takes at once."""
@@ -83,19 +83,17 @@ def query_scale(like: Tensor, head: int) -> Tensor:
 
 
 def padded_tables(
-    gains: Tensor,  # (2, R, K)
     cosine: Tensor,  # (T, K / 2)
     sine: Tensor,  # (T, K / 2)
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return gains, cosine and sine as the C takes them, padded to a multiple of its lanes."""
-    head = gains.shape[2]
-    pad = (0, -head % LANES)
+) -> tuple[Tensor, Tensor]:  # each (T, K padded)
+    """Return the tables of `rotary` as the C takes them, padded to a multiple of its lanes."""
     signed = torch.stack([-sine, sine], -1).flatten(1)
-    return (
-        F.pad(gains * query_scale(gains, head), pad),
-        F.pad(cosine.repeat_interleave(2, 1), pad),
-        F.pad(signed, pad),
-    )
+    return padded(cosine.repeat_interleave(2, 1)), padded(signed)
+
+
+def padded(x: Tensor) -> Tensor:
+    """Return a tensor (…, K) padded with zeros to a multiple of the C's lanes."""
+    return F.pad(x, (0, -x.shape[-1] % LANES))
 
 
 class Attention(Function):
@@ -108,8 +106,8 @@ class Attention(Function):
         weight: Tensor,  # (R, D, 3D), the norm's gain folded in
         gains: Tensor,  # (2, R, K) of queries and keys
         output: Tensor,  # (R, D, D)
-        cosine: Tensor,  # (T, K / 2)
-        sine: Tensor,  # (T, K / 2)
+        cosine: Tensor,  # (T, K padded)
+        sine: Tensor,  # (T, K padded)
     ) -> Tensor:  # (R, N, D)
         """Return the residual stream after attention."""
         unit, inverse = normed(x)
@@ -119,7 +117,7 @@ class Attention(Function):
         heads, batch = width // head, tokens // length
         mixed = torch.empty_like(x)
         normaliser = x.new_empty(replicas, batch, heads, length)
-        tables = padded_tables(gains, cosine, sine)
+        tables = (padded(gains * query_scale(gains, head)), cosine, sine)
         sizes = (replicas, batch, length, heads, head, NORM_EPSILON)
         call("attention_forward", qkv, *tables, mixed, normaliser, room(x, length, head), *sizes)
         ctx.sizes = sizes
@@ -227,7 +225,7 @@ class HeadLosses(Function):
 def native_layer(
     x: Tensor,  # (R, N, D)
     part: dict[str, Tensor],
-    tables: tuple[Tensor, Tensor],  # of `rotary`
+    tables: tuple[Tensor, Tensor],  # of `padded_tables`
 ) -> Tensor:  # (R, N, D)
     """Return the residual stream after one layer, as `transformer.apply_layer` does."""
     gains = torch.stack([part["attention.query_norm"], part["attention.key_norm"]])
@@ -251,15 +249,11 @@ def native_losses(
     `checkpointing` a layer keeps its input alone and is computed again for its gradient.
     """
     inputs, targets = tokens[..., :-1], tokens[..., 1:]
-    replicas, _, length = inputs.shape
-    tables = rotary(shape, torch.arange(length))
-    x = embed(parameters["embedding"], inputs.reshape(replicas, -1))
-    for layer in range(shape.depth):
-        part = layer_of(parameters, layer)
-        if checkpointing:
-            x = checkpoint(native_layer, x, part, tables, use_reentrant=False)
-        else:
-            x = native_layer(x, part, tables)
-    folded = (parameters["embedding"] * parameters["norm"][:, None]).transpose(1, 2)
-    losses, objective = HeadLosses.apply(x, folded, targets.reshape(replicas, -1), scale)
+    tables = padded_tables(*rotary(shape, torch.arange(inputs.shape[2])))
+
+    def layer(x: Tensor, part: dict[str, Tensor]) -> Tensor:
+        return native_layer(x, part, tables)
+
+    x = residual_stream(layer, parameters, inputs, shape, checkpointing)
+    losses, objective = HeadLosses.apply(x, output_matrix(parameters), targets.flatten(1), scale)
     return losses.view(targets.shape), objective
