@@ -35,6 +35,7 @@ from peers import nanogpt
 from saltus.code import code_hash
 from saltus.data.batches import ARITHMETIC
 from saltus.data.shards import load_shard
+from saltus.law.criterion import Criterion
 from saltus.law.summary import summarise_chinchilla, usable_runs
 from saltus.model.count import count_parameters, flops_per_token
 from saltus.plan import trained_tokens
@@ -284,7 +285,7 @@ def _row(
 def law_columns(runs: pd.DataFrame, study: Study, side: str) -> dict[str, Any]:
     """Return the exponents of the law of one side's runs, with their intervals."""
     kept, dropped = usable_runs(runs, study.law.minimum_tokens)
-    law, _ = summarise_chinchilla(kept, dropped, study.law.delta, study.seed)
+    law, _ = summarise_chinchilla(kept, dropped, Criterion(delta=study.law.delta), study.seed)
     columns: dict[str, Any] = {f"{side}_law": law["status"]}
     for name in ("alpha", "beta"):
         low, high = (law.get("intervals") or {}).get(name) or (None, None)

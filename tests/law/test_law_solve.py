@@ -10,8 +10,8 @@ import pytest
 from scipy import optimize
 
 from saltus.errors import TableError
+from saltus.law.criterion import huber
 from saltus.law.forms import Array, Chinchilla, Form, Logs, PowerLaw
-from saltus.law.minimise import huber
 from saltus.law.predict import variables_of
 from saltus.law.solve import fit, refit
 
@@ -150,12 +150,12 @@ def test_refits_are_the_fits_of_the_rows_that_remain(make_runs: MakeRuns) -> Non
     whole = fit(Chinchilla(), table, loss)
     sizes = runs["size"].to_numpy()
     weights = np.stack([(sizes != name).astype(float) for name in ("s0", "s5")])
-    theta, converged = refit(whole, table, loss, weights)
-    assert converged.all()
+    refits = refit(whole, table, loss, weights)
+    assert refits.converged.all()
     for i, name in enumerate(("s0", "s5")):
         kept = sizes != name
         alone = fit(Chinchilla(), {k: v[kept] for k, v in table.items()}, loss[kept])
-        np.testing.assert_allclose(theta[i], alone.theta, rtol=1e-6)
+        np.testing.assert_allclose(refits.theta[i], alone.theta, rtol=1e-6)
 
 
 def test_one_horizon_cannot_fix_the_token_term(make_runs: MakeRuns) -> None:
@@ -172,11 +172,13 @@ def test_no_floor_in_the_data_is_a_bound_hit() -> None:
     assert certificate.bounds_hit == ("E",)
 
 
-def test_a_single_start_need_not_agree_with_others(make_runs: MakeRuns) -> None:
+@pytest.mark.parametrize("starts", [1, 19])
+def test_fewer_than_twenty_starts_certify_nothing(make_runs: MakeRuns, starts: int) -> None:
     runs = make_runs(sizes=5, seeds=1)
-    one = fit(Chinchilla(), variables_of(runs), runs["loss_text"], starts=1)
-    assert one.certificate.starts == 1
-    assert one.certificate.status == "converged"
+    few = fit(Chinchilla(), variables_of(runs), runs["loss_text"], starts=starts)
+    assert few.certificate.starts == starts
+    assert few.certificate.settled
+    assert few.certificate.status == "failed"
 
 
 @pytest.mark.parametrize(
@@ -208,10 +210,10 @@ def test_one_variable_power_law_is_recovered() -> None:
 
 
 @dataclass(frozen=True)
-class OuterExponent(Form):
-    """L = E + (A/N^alpha + B/D^beta)^gamma: a form the solver has never heard of."""
+class Unheard(Form):
+    """L = E + (A/N^alpha + B/D^beta)^gamma in its plainest coordinates: unknown to the package."""
 
-    name: ClassVar[str] = "outer"
+    name: ClassVar[str] = "unheard"
     equation: ClassVar[str] = "L = E + (A / N^alpha + B / D^beta)^gamma"
     source: ClassVar[str] = "xLSTM scaling laws"
     variables = ("N", "D")
@@ -234,7 +236,7 @@ class OuterExponent(Form):
         moved[..., 2] -= theta[..., 4] * log_units["D"]
         return moved
 
-    def bounds(self, log_loss: Array) -> tuple[Array, Array]:
+    def bounds(self, logs: Logs, log_loss: Array) -> tuple[Array, Array]:
         low = log_loss.min() - 14
         return np.array([low, low, low, 0.001, 0.001, 0.05]), np.array([9.0, 30, 30, 4, 4, 5])
 
@@ -246,7 +248,7 @@ class OuterExponent(Form):
 
 
 def test_a_new_form_needs_nothing_but_itself() -> None:
-    form = OuterExponent()
+    form = Unheard()
     truth = {"E": 1.5, "A": 900.0, "B": 4000.0, "alpha": 0.6, "beta": 0.7, "gamma": 0.5}
     fitted = fit(form, grid(7), form.predict(truth, grid(7)))
     assert fitted.certificate.status == "converged"

@@ -161,6 +161,7 @@ def _processor() -> str:
 
 def laws(options: argparse.Namespace) -> None:
     """Fit the laws of `runs`; with learning-rate factors, the rate rule as well."""
+    from saltus.law.criterion import Criterion
     from saltus.law.rates import fit_rate_rule
     from saltus.law.summary import summarise_laws
 
@@ -170,7 +171,8 @@ def laws(options: argparse.Namespace) -> None:
         write_table(options.out / "tables" / "rates.parquet", rows)
         write_json(options.out / "rates.json", rule)
     spec = options.spec
-    found = summarise_laws(runs, delta=spec["delta"], minimum_tokens=spec["minimum_tokens"])
+    criterion = Criterion(delta=spec["delta"])
+    found = summarise_laws(runs, criterion=criterion, minimum_tokens=spec["minimum_tokens"])
     write_json(options.out / "laws.json", found)
 
 

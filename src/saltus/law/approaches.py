@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
+from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla, PowerLaw
 from saltus.law.intervals import (
     Jackknife,
@@ -21,7 +22,7 @@ from saltus.law.intervals import (
     degrees_of_freedom,
     replica_error,
 )
-from saltus.law.solve import Fit, fit
+from saltus.law.solve import HUBER, Fit, fit
 
 Array = NDArray[np.float64]
 
@@ -119,7 +120,7 @@ class Envelope:
     reason: str
 
 
-def fit_envelope(points: pd.DataFrame, *, delta: float = 1e-3, seed: int = 0) -> Envelope:
+def fit_envelope(points: pd.DataFrame, *, criterion: Criterion = HUBER, seed: int = 0) -> Envelope:
     """Fit L = E + A/C^alpha to the lower envelope of `points` (flops_exact, loss, size, tokens).
 
     The jackknife leaves out a size with all its points and draws the envelope anew, so its interval
@@ -135,7 +136,7 @@ def fit_envelope(points: pd.DataFrame, *, delta: float = 1e-3, seed: int = 0) ->
     def fitted_to(table: pd.DataFrame, starts: int) -> Fit:
         compute = {"C": table["flops_exact"].to_numpy(dtype=float)}
         loss = table["loss"].to_numpy(dtype=float)
-        return fit(form, compute, loss, delta=delta, starts=starts, seed=seed)
+        return fit(form, compute, loss, criterion=criterion, starts=starts, seed=seed)
 
     whole = fitted_to(envelope, 24)
     sizes = tuple(dict.fromkeys(str(size) for size in points["size"]))

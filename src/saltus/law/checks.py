@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import MIN_SIZES, Jackknife
 from saltus.law.predict import sizes_in_order, variables_of
@@ -66,7 +67,7 @@ def cut_offs(runs: pd.DataFrame, minimum_tokens: int) -> list[int]:
 
 
 def sensitivity(
-    usable: Usable, minimum_tokens: int, delta: float, seed: int
+    usable: Usable, minimum_tokens: int, criterion: Criterion, seed: int
 ) -> list[dict[str, Any]]:
     """Return the law's exponents, E and residuals at each cut-off; `status` is the certificate's.
 
@@ -78,7 +79,7 @@ def sensitivity(
         if runs["size"].nunique() < MIN_SIZES or len(runs) < len(form.parameters) + 2:
             continue
         loss = runs["loss_text"].to_numpy(dtype=float)
-        fitted = fit(form, variables_of(runs), loss, delta=delta, seed=seed)
+        fitted = fit(form, variables_of(runs), loss, criterion=criterion, seed=seed)
         rows.append(
             {
                 "minimum_tokens": cut,

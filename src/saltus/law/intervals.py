@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from saltus.law.forms import SMALLEST_SHARE
+from saltus.law.forms.base import SMALLEST_SHARE
 from saltus.law.solve import Fit, predict_log, refit
 
 Array = NDArray[np.float64]
@@ -81,14 +81,16 @@ class Jackknife:
         Exponents are not below 0, and an irreducible loss E lies between 0 (printed so when it
         cannot be told from it) and the smallest loss seen.
         """
-        half = self.quantile * jackknife_error(self.theta)
-        low, high = self.fitted.theta - half, self.fitted.theta + half
+        form = self.fitted.form
+        half = self.quantile * jackknife_error(form.report(self.theta))
+        centre = form.report(self.fitted.theta)
+        low, high = centre - half, centre + half
         intervals: dict[str, tuple[float, float] | None] = {}
-        for j, name in enumerate(self.fitted.form.parameters):
+        for j, name in enumerate(form.parameters):
             if name in self.fitted.certificate.bounds_hit:
                 intervals[name] = None
                 continue
-            if name in self.fitted.form.log_parameters:
+            if name in form.log_parameters:
                 ends = np.exp(np.clip([low[j], high[j]], -LARGEST_LOG, LARGEST_LOG))
                 if name == "E":
                     negligible = SMALLEST_SHARE * self.smallest_loss
@@ -103,10 +105,11 @@ class Jackknife:
         """Return (low, high) of a = beta / (alpha + beta), within [0, 1]; None on a bound."""
         if {"alpha", "beta"} & set(self.fitted.certificate.bounds_hit):
             return None
-        names = list(self.fitted.form.parameters)
-        alpha, beta = names.index("alpha"), names.index("beta")
-        centre = allocation_exponent(self.fitted.theta[alpha], self.fitted.theta[beta])
-        values = allocation_exponent(self.theta[:, alpha], self.theta[:, beta])
+        form = self.fitted.form
+        alpha, beta = form.parameters.index("alpha"), form.parameters.index("beta")
+        whole, parts = form.report(self.fitted.theta), form.report(self.theta)
+        centre = allocation_exponent(whole[alpha], whole[beta])
+        values = allocation_exponent(parts[:, alpha], parts[:, beta])
         half = self.quantile * jackknife_error(values)
         return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
 
@@ -157,13 +160,13 @@ def jackknife(
     if degrees_of_freedom(len(groups)) < 1:
         return None
     weights = np.stack([(labels != group).astype(float) for group in groups])
-    theta, converged = refit(fitted, variables, loss, weights)
+    refits = refit(fitted, variables, loss, weights)
     names = list(range(len(labels))) if replicas is None else list(replicas)
     return Jackknife(
         fitted=fitted,
         sizes=groups,
-        theta=theta,
-        unconverged=int(np.sum(~converged)),
+        theta=refits.theta,
+        unconverged=int(np.sum(~refits.converged)),
         replica_error=replica_error(fitted.residuals, names, len(fitted.theta)),
         smallest_loss=float(np.min(np.asarray(loss, dtype=float))),
         level=level,

@@ -1,25 +1,26 @@
-r"""Minimise a sum of Huber terms over many starts or resamples at once.
+r"""Minimise a differentiable criterion over many starts or resamples at once.
 
-f(theta) = sum_n w_n rho(r_n), with r = log predicted - log observed, rho(r) = r^2/2 for
-|r| <= delta and delta(|r| - delta/2) beyond. With psi = rho' (r clipped to [-delta, delta]) and
-J = dr/dtheta,
+f(theta) = sum_n w_n rho(r_n), with r = log predicted - log observed (or the same of the losses
+themselves) and rho Huber's (`criterion.Penalty`). With psi = rho' and J = dr/dtheta,
 
     gradient g = J^T (w psi),   Hessian H = J^T diag(w 1[|r| < delta]) J + sum_n w psi d2r,
     metric   M = J^T diag(w psi / r) J,
 
 where M is the Hessian of the quadratic that touches f from above (iteratively reweighted least
-squares). Each step solves (|H| + damping M) s = -g, with |H| taken in the metric M, so that it runs
-from the safe reweighted step (damping ~ 1) to Newton's (damping 0) whatever the units of the
+squares). Raw residuals have J = predicted dv and d2r = predicted (d2v + dv dv^T), v the log of the
+prediction. Each step solves (|H| + damping M) s = -g, with |H| taken in the metric M, so that it
+runs from the safe reweighted step (damping ~ 1) to Newton's (damping 0) whatever the units of the
 parameters. Legend: `m` start or resample, `n` row, `p` parameter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saltus.law.forms import Form
+from saltus.law.criterion import Penalty
+from saltus.law.forms.base import Form
 
 Array = NDArray[np.float64]
 
@@ -48,11 +49,36 @@ class Local:
         )
 
 
-def huber(residual: Array, weights: Array, delta: float) -> Array:
-    """Sum over the last axis of w rho_delta(r)."""
-    size = np.abs(residual)
-    inner = np.minimum(size, delta)
-    return np.asarray(np.sum(weights * inner * (size - 0.5 * inner), axis=-1))
+def residuals(
+    form: Form, logs: Mapping[str, Array], log_loss: Array, theta: Array, raw: bool
+) -> Array:
+    """Return predicted minus observed (..., n), of log losses or of the losses themselves."""
+    value = form.evaluate(theta, logs)[0]
+    if not raw:
+        return value - log_loss
+    with np.errstate(over="ignore"):
+        return np.asarray(np.exp(value) - np.exp(log_loss))
+
+
+def linearise(
+    form: Form, logs: Mapping[str, Array], log_loss: Array, theta: Array, raw: bool
+) -> tuple[Array, Array, Callable[[Array], Array]]:
+    """Return residuals (n,), their slopes (n, p), and a sum of their Hessians, at `theta` (p,).
+
+    The last is a function of factors (n,) that returns (p, p).
+    """
+    value, slope = form.evaluate(theta, logs)
+    predicted = np.exp(value)
+
+    def bend(factors: Array) -> Array:
+        if not raw:
+            return form.curvature(theta, logs, factors)
+        scaled = factors * predicted
+        return np.asarray(form.curvature(theta, logs, scaled) + (slope.T * scaled) @ slope)
+
+    if not raw:
+        return value - log_loss, slope, bend
+    return predicted - np.exp(log_loss), slope * predicted[:, None], bend
 
 
 def model(
@@ -60,20 +86,30 @@ def model(
     logs: Mapping[str, Array],
     log_loss: Array,
     weights: Array,
-    delta: float,
+    penalty: Penalty,
     theta: Array,
     bounds: tuple[Array, Array],
 ) -> Local:
     """Return the quadratic model at `theta` (m, p); `log_loss` and `weights` are (m, n)."""
     value, slope = form.evaluate(theta, logs)
-    residual = value - log_loss
+    predicted = np.exp(value) if penalty.raw else None
+    residual = value - log_loss if predicted is None else predicted - np.exp(log_loss)
     size = np.abs(residual)
-    psi = np.clip(residual, -delta, delta) * weights
+    unsided, weights = weights, weights * penalty.side(residual)
+    psi = np.clip(residual, -penalty.delta, penalty.delta) * weights
+    inside = weights * (size < penalty.delta)
+    reweighted = weights / np.maximum(size / penalty.delta, 1.0)
     transposed = np.swapaxes(slope, -1, -2)
+    if predicted is None:
+        bent = form.curvature(theta, logs, psi)
+    else:
+        bent = form.curvature(theta, logs, psi * predicted)
+        bent = bent + (transposed * (psi * predicted)[:, None, :]) @ slope
+        slope = slope * predicted[..., None]
+        transposed = np.swapaxes(slope, -1, -2)
     gradient = np.einsum("mpn,mn->mp", transposed, psi)
-    inside = weights * (size < delta)
-    hessian = (transposed * inside[:, None, :]) @ slope + form.curvature(theta, logs, psi)
-    metric = (transposed * (weights * delta / np.maximum(size, delta))[:, None, :]) @ slope
+    hessian = (transposed * inside[:, None, :]) @ slope + bent
+    metric = (transposed * reweighted[:, None, :]) @ slope
     held = ((theta <= bounds[0]) & (gradient > 0)) | ((theta >= bounds[1]) & (gradient < 0))
     free = ~held
     both = free[:, :, None] & free[:, None, :]
@@ -88,7 +124,7 @@ def model(
     eigenvalues, vectors = np.linalg.eigh((inner + np.swapaxes(inner, -1, -2)) / 2)
     back = (raised @ vectors) / scale[:, :, None]
     return Local(
-        objective=huber(residual, weights, delta),
+        objective=penalty.total(residual, unsided),
         gradient=gradient,
         hessian=hessian,
         held=held,
@@ -100,40 +136,37 @@ def model(
     )
 
 
-def objective_floor(weights: Array, delta: float) -> Array:
-    """The objective below which a fit counts as exact: sum(w) delta^2 1e-9, (m,)."""
-    return np.asarray(weights.sum(axis=-1) * delta**2 * 1e-9)
-
-
 def minimise(
     form: Form,
     logs: Mapping[str, Array],
     log_loss: Array,
     weights: Array,
-    delta: float,
+    penalty: Penalty,
     theta: Array,
     bounds: tuple[Array, Array],
     *,
     tolerance: float = 1e-13,
     max_iterations: int = 400,
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Polish every start (m, p); `log_loss` and `weights` are (m, n) or (n,).
+    """Polish every start (m, p); `log_loss` and `weights` are (m, n) or (n,), `bounds` (m, p).
 
     Returns parameters (m, p), objectives (m,) and whether the Newton decrement fell to 1e-10 of
     the objective (m,). A problem that does not converge says so; nothing is raised.
     """
-    theta = np.clip(theta, bounds[0], bounds[1])
     num = len(theta)
+    lower, upper = (np.broadcast_to(bound, theta.shape) for bound in bounds)
+    theta = np.clip(theta, lower, upper)
     rows = np.shape(log_loss)[-1]
     log_loss = np.broadcast_to(log_loss, (num, rows))
     weights = np.broadcast_to(weights, (num, rows))
-    floor = objective_floor(weights, delta)
+    floor = penalty.floor(weights, log_loss)
     objective = np.full(num, np.inf)
     decrement = np.full(num, np.inf)
     damping = np.full(num, 0.3)
     active = np.arange(num)
     for _ in range(max_iterations):
-        made = model(form, logs, log_loss[active], weights[active], delta, theta[active], bounds)
+        box = lower[active], upper[active]
+        made = model(form, logs, log_loss[active], weights[active], penalty, theta[active], box)
         objective[active] = made.objective
         decrement[active] = made.decrement()
         level = np.maximum(objective[active], floor[active])
@@ -149,9 +182,10 @@ def minimise(
             steps = components[pending] / (eigenvalues[pending] + damping[index, None] + 1e-10)
             move = -np.einsum("mpq,mq->mp", back[pending], steps)
             move /= np.maximum(1.0, np.max(np.abs(move), axis=-1, keepdims=True) / 2.0)
-            trial = np.clip(theta[index] + move, bounds[0], bounds[1])
-            residual = form.evaluate(trial, logs)[0] - log_loss[index]
-            value = huber(residual, weights[index], delta)
+            trial = np.clip(theta[index] + move, lower[index], upper[index])
+            residual = residuals(form, logs, log_loss[index], trial, penalty.raw)
+            with np.errstate(over="ignore", invalid="ignore"):  # a wild step is not taken
+                value = penalty.total(residual, weights[index])
             better = value <= objective[index] + 1e-14 * level[pending]
             theta[index[better]] = trial[better]
             shrunk = damping[index[better]] / 8

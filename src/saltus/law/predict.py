@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import MIN_SIZES, SIZE_PARAMETERS, Jackknife, jackknife
-from saltus.law.solve import Fit, fit
+from saltus.law.solve import HUBER, Fit, fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ def sizes_in_order(runs: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(str(size) for size in ordered["size"]))
 
 
-def hold_out_largest(runs: pd.DataFrame, *, delta: float = 1e-3, seed: int = 0) -> Holdout:
+def hold_out_largest(runs: pd.DataFrame, *, criterion: Criterion = HUBER, seed: int = 0) -> Holdout:
     """Predict the largest size of finished `runs` from the law of all the others.
 
     Needs columns size, seed, params_total, tokens, loss_text. At least three other sizes must
@@ -90,7 +91,7 @@ def hold_out_largest(runs: pd.DataFrame, *, delta: float = 1e-3, seed: int = 0) 
         return Holdout(largest, [], None, reason)
     table = variables_of(kept)
     loss = kept["loss_text"].to_numpy(dtype=float)
-    fitted = fit(form, table, loss, delta=delta, seed=seed)
+    fitted = fit(form, table, loss, criterion=criterion, seed=seed)
     errors = jackknife(fitted, table, loss, [str(size) for size in kept["size"]], replicas_of(kept))
     target = variables_of(held)
     predicted = fitted.predict(target)

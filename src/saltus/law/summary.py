@@ -14,6 +14,7 @@ import pandas as pd
 from saltus.errors import TableError
 from saltus.law.approaches import average_seeds, fit_envelope, parametric_allocation
 from saltus.law.checks import band, rms_percent, seed_percent, sensitivity
+from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla, PowerLaw
 from saltus.law.intervals import MIN_SIZES, Jackknife, jackknife
 from saltus.law.predict import (
@@ -22,7 +23,7 @@ from saltus.law.predict import (
     sizes_in_order,
     variables_of,
 )
-from saltus.law.solve import Fit, fit
+from saltus.law.solve import HUBER, Fit, fit
 
 COLUMNS = (
     "run", "size", "seed", "horizon", "params_total", "tokens", "flops_exact", "loss_text",
@@ -98,7 +99,7 @@ def intervals_of(errors: Jackknife | None) -> dict[str, tuple[float, float] | No
 
 
 def summarise_chinchilla(
-    runs: pd.DataFrame, dropped: dict[str, int], delta: float, seed: int
+    runs: pd.DataFrame, dropped: dict[str, int], criterion: Criterion, seed: int
 ) -> tuple[dict[str, Any], Fit | None]:
     """Return the `chinchilla` entry of usable `runs`, and the fit if there is one."""
     form = Chinchilla()
@@ -126,7 +127,7 @@ def summarise_chinchilla(
         return entry, None
     table = variables_of(runs)
     loss = runs["loss_text"].to_numpy(dtype=float)
-    fitted = fit(form, table, loss, delta=delta, seed=seed)
+    fitted = fit(form, table, loss, criterion=criterion, seed=seed)
     labels = [str(size) for size in runs["size"]]
     errors = jackknife(fitted, table, loss, labels, replicas_of(runs))
     allocation = parametric_allocation(fitted, errors)
@@ -136,7 +137,7 @@ def summarise_chinchilla(
         "intervals": intervals_of(errors),
         **jackknife_entries(errors),
         "objective": fitted.objective,
-        "delta": delta,
+        "delta": criterion.delta,
         "certificate": fitted.certificate.to_dict(),
         "allocation": {"a": allocation.a, "b": allocation.b, "interval": allocation.interval},
         "residuals": {
@@ -150,9 +151,9 @@ def summarise_chinchilla(
     return entry, fitted
 
 
-def summarise_heldout(runs: pd.DataFrame, delta: float, seed: int) -> dict[str, Any]:
+def summarise_heldout(runs: pd.DataFrame, criterion: Criterion, seed: int) -> dict[str, Any]:
     """Return the `heldout` entry of usable `runs`."""
-    held = hold_out_largest(runs, delta=delta, seed=seed)
+    held = hold_out_largest(runs, criterion=criterion, seed=seed)
     return {
         "status": "fitted" if held.fitted is not None else "too few sizes",
         "reason": held.reason,
@@ -168,9 +169,9 @@ def summarise_heldout(runs: pd.DataFrame, delta: float, seed: int) -> dict[str, 
     }
 
 
-def summarise_envelope(runs: pd.DataFrame, delta: float, seed: int) -> dict[str, Any]:
+def summarise_envelope(runs: pd.DataFrame, criterion: Criterion, seed: int) -> dict[str, Any]:
     """Return the `envelope` entry of usable `runs`."""
-    envelope = fit_envelope(average_seeds(runs), delta=delta, seed=seed)
+    envelope = fit_envelope(average_seeds(runs), criterion=criterion, seed=seed)
     fitted = envelope.fitted
     return {
         "status": "fitted" if fitted is not None else "too few points",
@@ -186,7 +187,7 @@ def summarise_envelope(runs: pd.DataFrame, delta: float, seed: int) -> dict[str,
 
 
 def summarise_laws(
-    runs: pd.DataFrame, *, delta: float = 1e-3, minimum_tokens: int = 0, seed: int = 0
+    runs: pd.DataFrame, *, criterion: Criterion = HUBER, minimum_tokens: int = 0, seed: int = 0
 ) -> dict[str, Any]:
     """Return the content of `laws.json` for a `runs` table.
 
@@ -194,14 +195,14 @@ def summarise_laws(
     if a column is missing or a value can be no count or loss.
     """
     kept, dropped = usable_runs(runs, minimum_tokens)
-    chinchilla, fitted = summarise_chinchilla(kept, dropped, delta, seed)
+    chinchilla, fitted = summarise_chinchilla(kept, dropped, criterion, seed)
     rows: list[dict[str, Any]] = []
     if fitted is not None:
 
         def usable(cut_off: int) -> pd.DataFrame:
             return usable_runs(runs, cut_off)[0]
 
-        chinchilla["sensitivity"] = sensitivity(usable, minimum_tokens, delta, seed)
+        chinchilla["sensitivity"] = sensitivity(usable, minimum_tokens, criterion, seed)
         predicted = fitted.predict(variables_of(kept))
         rows = [
             {
@@ -218,8 +219,8 @@ def summarise_laws(
     summary: dict[str, Any] = plain(
         {
             "chinchilla": chinchilla,
-            "heldout": summarise_heldout(kept, delta, seed),
-            "envelope": summarise_envelope(kept, delta, seed),
+            "heldout": summarise_heldout(kept, criterion, seed),
+            "envelope": summarise_envelope(kept, criterion, seed),
             "fitted": rows,
         }
     )

@@ -49,14 +49,18 @@ def nonnegative_least_squares(gram: Array, moment: Array) -> tuple[Array, Array]
 def project(x: Array, log_loss: Array, weights: Array, exponents: Array) -> tuple[Array, Array]:
     """Return the relative squared error (m, g) and coefficients (m, g, c) at each exponent vector.
 
-    `x` (k, n) are log variables, `log_loss` (n,), `weights` (m, n) and `exponents` (g, k).
+    `x` (k, n) are log variables, `weights` (m, n) and `exponents` (g, k). `log_loss` is (n,), or
+    (m, n) if every weighting has losses of its own, which are then taken relative to their mean.
     """
+    reference = log_loss if log_loss.ndim == 1 else log_loss.mean(axis=0)
+    target = np.exp(log_loss - reference)
     powers = np.exp(-exponents[:, :, None] * x[None])  # (g, k, n)
-    basis = np.concatenate([np.ones_like(powers[:, :1]), powers], axis=1) * np.exp(-log_loss)
+    basis = np.concatenate([np.ones_like(powers[:, :1]), powers], axis=1) * np.exp(-reference)
     num = basis.shape[1]
     gram = np.empty((len(weights), len(basis), num, num))
     for i, j in itertools.combinations_with_replacement(range(num), 2):
         gram[..., i, j] = gram[..., j, i] = weights @ (basis[:, i] * basis[:, j]).T
-    moment = np.stack([weights @ basis[:, i].T for i in range(num)], axis=-1)
+    pulled = weights * target
+    moment = np.stack([pulled @ basis[:, i].T for i in range(num)], axis=-1)
     value, coefficients = nonnegative_least_squares(gram, moment)
-    return value + weights.sum(axis=1)[:, None], coefficients
+    return value + np.sum(pulled * target, axis=1)[:, None], coefficients

@@ -1,116 +1,21 @@
-"""The forms a law can take: value, gradient and parameters, with nothing about fitting.
+"""Sums of powers of one variable each, with an offset: Chinchilla's law and the plain power law."""
 
-A form maps log variables to the log of the predicted loss, so that scale lives in additive
-parameters and every residual is relative. Legend: `...` any batch of parameter vectors (starts,
-resamples), `n` row, `p` internal parameter, `k` additive term.
-"""
-
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from saltus.law.projection import exponent_grid, project
-
-Array = NDArray[np.float64]
-Logs = Mapping[str, Array]  # variable name -> natural logarithm, (n,)
-
-EXPONENT_BOUNDS = (1e-3, 4.0)
-SMALLEST_SHARE = 1e-6  # a term below this share of the smallest loss cannot be told from zero
-
-
-class Form(ABC):
-    """One law. A new form is one subclass; the solver asks for nothing else.
-
-    `variables` are what a row must give, `parameters` the public names in the order of the
-    internal vector; `log_parameters` are the public ones that are stored as logarithms.
-    """
-
-    name: ClassVar[str]
-    equation: ClassVar[str]
-    source: ClassVar[str]
-
-    @property
-    @abstractmethod
-    def variables(self) -> tuple[str, ...]:
-        """Names of the variables."""
-
-    @property
-    @abstractmethod
-    def parameters(self) -> tuple[str, ...]:
-        """Public parameter names, in the order of the internal vector."""
-
-    @property
-    @abstractmethod
-    def log_parameters(self) -> frozenset[str]:
-        """Parameters whose internal value is the natural logarithm of the public one."""
-
-    @abstractmethod
-    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """Return log predicted loss (..., n) and its gradient (..., n, p) at `theta` (..., p)."""
-
-    @abstractmethod
-    def rescale(self, theta: Array, log_units: Mapping[str, float]) -> Array:
-        """Return the parameters (..., p) that hold once each variable is divided by its unit."""
-
-    @abstractmethod
-    def bounds(self, log_loss: Array) -> tuple[Array, Array]:
-        """Return the lowest and highest internal parameters (p,) for losses exp(`log_loss`)."""
-
-    @abstractmethod
-    def starts(
-        self, logs: Logs, log_loss: Array, weights: Array, num: int, generator: np.random.Generator
-    ) -> Array:
-        """Return `num` dispersed starts (num, p), the best guess first. `weights` is (n,)."""
-
-    def guesses(self, logs: Logs, log_loss: Array, weights: Array) -> Array:
-        """Return one good start (m, p) for each of m weightings (m, n) of the same rows."""
-        generator = np.random.default_rng(0)
-        return np.stack([self.starts(logs, log_loss, w, 1, generator)[0] for w in weights])
-
-    def curvature(self, theta: Array, logs: Logs, weights: Array) -> Array:
-        """Return the row sum (..., p, p) of `weights` (..., n) times the Hessian of log loss.
-
-        By central differences of the gradient at h = eps^(1/3); a form may know better.
-        """
-        num = theta.shape[-1]
-        step = np.finfo(float).eps ** (1 / 3)
-        columns = []
-        for j in range(num):
-            h = step * np.maximum(1.0, np.abs(theta[..., j]))
-            shift = np.zeros_like(theta)
-            shift[..., j] = h
-            above = self.evaluate(theta + shift, logs)[1]
-            below = self.evaluate(theta - shift, logs)[1]
-            slope = np.einsum("...n,...np->...p", weights, above - below)
-            columns.append(slope / (2 * h)[..., None])
-        matrix = np.stack(columns, axis=-1)
-        return np.asarray((matrix + np.swapaxes(matrix, -1, -2)) / 2)
-
-    def public(self, theta: Array) -> dict[str, float]:
-        """Return one internal vector (p,) as public parameters."""
-        return {
-            name: float(np.exp(value) if name in self.log_parameters else value)
-            for name, value in zip(self.parameters, theta, strict=True)
-        }
-
-    def internal(self, parameters: Mapping[str, float]) -> Array:
-        """Return public parameters as one internal vector (p,)."""
-        return np.array(
-            [
-                np.log(parameters[name]) if name in self.log_parameters else parameters[name]
-                for name in self.parameters
-            ],
-            dtype=float,
-        )
-
-    def predict(self, parameters: Mapping[str, float], variables: Mapping[str, Array]) -> Array:
-        """Return predicted losses (n,) for public parameters and raw variables (n,)."""
-        logs = {name: np.log(np.asarray(variables[name], dtype=float)) for name in self.variables}
-        return np.asarray(np.exp(self.evaluate(self.internal(parameters), logs)[0]))
+from saltus.law.forms.base import (
+    EXPONENT_BOUNDS,
+    SMALLEST_SHARE,
+    Array,
+    Form,
+    Logs,
+    log_uniform,
+)
+from saltus.law.forms.projection import exponent_grid, project
 
 
 @dataclass(frozen=True)
@@ -186,7 +91,7 @@ class SumOfPowers(Form):
         moved[..., 1 : num + 1] -= theta[..., num + 1 :] * units
         return moved
 
-    def bounds(self, log_loss: Array) -> tuple[Array, Array]:
+    def bounds(self, logs: Logs, log_loss: Array) -> tuple[Array, Array]:
         num = len(self.terms)
         lowest, highest = float(np.min(log_loss)), float(np.max(log_loss))
         lower = np.r_[
@@ -210,7 +115,7 @@ class SumOfPowers(Form):
         x = self._stacked(logs)
         scale = float(np.exp(np.mean(log_loss)))
         grid = exponent_grid(len(x), 20 if len(x) <= 2 else 8)
-        drawn = np.exp(generator.uniform(np.log(0.03), np.log(1.5), (num, len(x))))
+        drawn = log_uniform(generator, 0.03, 1.5, (num, len(x)))
         errors, coefficients = project(x, log_loss, weights[None], np.concatenate([grid, drawn]))
         best = int(np.argmin(errors[0, : len(grid)]))
         projected = self._from_coefficients(coefficients[0, len(grid) :], drawn, scale)
@@ -220,13 +125,14 @@ class SumOfPowers(Form):
         half = (num - 1) // 2
         return np.concatenate([first, projected[:half], random[half : num - 1]])
 
-    def guesses(self, logs: Logs, log_loss: Array, weights: Array) -> Array:
+    def guesses(self, logs: Logs, log_loss: Array, weights: Array) -> list[Array]:
         x = self._stacked(logs)
         grid = exponent_grid(len(x), 12 if len(x) <= 2 else 6)
         errors, coefficients = project(x, log_loss, weights, grid)
         best = np.argmin(errors, axis=1)
         scale = float(np.exp(np.mean(log_loss)))
-        return self._from_coefficients(coefficients[np.arange(len(best)), best], grid[best], scale)
+        chosen = coefficients[np.arange(len(best)), best]
+        return [self._from_coefficients(chosen, grid[best], scale)]
 
 
 @dataclass(frozen=True)
