@@ -6,8 +6,9 @@ rows are no sampling units. Leaving out one size at a time and taking t on S - 3
 size is off the law (bench/coverage.py); bootstraps of rows or of replicas cover less.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,63 +43,63 @@ def allocation_exponent(alpha: ArrayLike, beta: ArrayLike) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Jackknife:
-    """A fit and its refits without one size each.
+class Intervals(ABC):
+    """A fit and its refits on other rows: intervals of parameters, allocation and predictions.
 
-    `sizes` (S,) are the labels in the order of `theta` (S, p), internal vectors in raw units;
-    `unconverged` counts refits that fell short of the decrement tolerance. `replica_error` is the
-    standard deviation of the log loss of a new replica about the law. `smallest_loss` bounds E.
+    `theta` (m, p) are the refits' internal vectors in raw units; `unconverged` counts those that
+    fell short of the decrement tolerance. `replica_error` is the standard deviation of the log
+    loss of a new replica about the law. `smallest_loss` bounds E.
     """
 
     fitted: Fit
-    sizes: tuple[str, ...]
     theta: Array
     unconverged: int
     replica_error: float
     smallest_loss: float
-    level: float = 0.95
+    level: float = field(default=0.95, kw_only=True)
 
     @property
-    def dof(self) -> int:
-        """Degrees of freedom of the t quantile; at least 1."""
-        return degrees_of_freedom(len(self.sizes))
-
-    @property
-    def quantile(self) -> float:
-        """Two-sided t quantile of the level."""
-        return float(stats.t.ppf(0.5 + self.level / 2, self.dof))
-
-    @property
+    @abstractmethod
     def method(self) -> str:
         """The method, in words that a table can print."""
-        plural = "" if self.dof == 1 else "s"
-        return f"delete-one-size jackknife, t with {self.dof} degree{plural} of freedom"
+
+    @abstractmethod
+    def ends(self, whole: Array, parts: Array, noise: float = 0.0) -> tuple[Array, Array]:
+        """Return (low, high) (...,) of a statistic, `whole` (...,) of the fit, `parts` (m, ...).
+
+        `noise` is the standard deviation of what a new observation adds to the statistic.
+        """
+
+    def reported_interval(self, name: str) -> tuple[float, float] | None:
+        """Return (low, high) of one parameter as it is reported, a logarithm where it is one."""
+        form = self.fitted.form
+        j = form.parameters.index(name)
+        low, high = self.ends(form.report(self.fitted.theta)[j], form.report(self.theta)[:, j])
+        return float(low), float(high)
 
     def parameter_intervals(self) -> dict[str, tuple[float, float] | None]:
         """Return (low, high) of each public parameter; logarithmic for those stored so.
 
         None for a parameter on its bound: refits rest there too, and their spread says nothing.
-        Exponents are not below 0, and an irreducible loss E lies between 0 (printed so when it
+        Positive parameters stay so, and an irreducible loss E lies between 0 (printed so when it
         cannot be told from it) and the smallest loss seen.
         """
         form = self.fitted.form
-        half = self.quantile * jackknife_error(form.report(self.theta))
-        centre = form.report(self.fitted.theta)
-        low, high = centre - half, centre + half
         intervals: dict[str, tuple[float, float] | None] = {}
-        for j, name in enumerate(form.parameters):
-            if name in self.fitted.certificate.bounds_hit:
+        for name in form.parameters:
+            found = self.reported_interval(name)
+            if name in self.fitted.certificate.bounds_hit or found is None:
                 intervals[name] = None
-                continue
-            if name in form.log_parameters:
-                ends = np.exp(np.clip([low[j], high[j]], -LARGEST_LOG, LARGEST_LOG))
-                if name == "E":
+            elif name in form.log_parameters:
+                ends = np.exp(np.clip(found, -LARGEST_LOG, LARGEST_LOG))
+                if name == form.floor:
                     negligible = SMALLEST_SHARE * self.smallest_loss
                     ends = np.clip(ends, 0.0, self.smallest_loss)
                     ends[0] = 0.0 if ends[0] <= negligible else ends[0]
+                intervals[name] = (float(ends[0]), float(ends[1]))
             else:
-                ends = np.array([max(low[j], 0.0), high[j]])
-            intervals[name] = (float(ends[0]), float(ends[1]))
+                low = found[0] if name in form.signed else max(found[0], 0.0)
+                intervals[name] = (low, found[1])
         return intervals
 
     def allocation_interval(self) -> tuple[float, float] | None:
@@ -108,10 +109,11 @@ class Jackknife:
         form = self.fitted.form
         alpha, beta = form.parameters.index("alpha"), form.parameters.index("beta")
         whole, parts = form.report(self.fitted.theta), form.report(self.theta)
-        centre = allocation_exponent(whole[alpha], whole[beta])
-        values = allocation_exponent(parts[:, alpha], parts[:, beta])
-        half = self.quantile * jackknife_error(values)
-        return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
+        low, high = self.ends(
+            allocation_exponent(whole[alpha], whole[beta]),
+            allocation_exponent(parts[:, alpha], parts[:, beta]),
+        )
+        return max(float(low), 0.0), min(float(high), 1.0)
 
     def band(self, variables: Mapping[str, ArrayLike]) -> tuple[Array, Array]:
         """Return (low, high) (n,) of the law itself at raw variables (n,)."""
@@ -121,13 +123,42 @@ class Jackknife:
         """Return (low, high) (n,) for the loss of one new replica at raw variables (n,)."""
         return self._around(variables, self.replica_error)
 
-    def _around(self, variables: Mapping[str, ArrayLike], extra: float) -> tuple[Array, Array]:
+    def _around(self, variables: Mapping[str, ArrayLike], noise: float) -> tuple[Array, Array]:
         form = self.fitted.form
-        centre = predict_log(form, self.fitted.theta, variables)
-        error = jackknife_error(predict_log(form, self.theta, variables))
-        half = self.quantile * np.sqrt(error**2 + extra**2)
-        ends = np.clip([centre - half, centre + half], -LARGEST_LOG, LARGEST_LOG)
-        return np.exp(ends[0]), np.exp(ends[1])
+        whole = predict_log(form, self.fitted.theta, variables)
+        ends = self.ends(whole, predict_log(form, self.theta, variables), noise)
+        low, high = np.clip(np.stack(ends), -LARGEST_LOG, LARGEST_LOG)
+        return np.exp(low), np.exp(high)
+
+
+@dataclass(frozen=True, eq=False)
+class Jackknife(Intervals):
+    """Refits without one size each; `sizes` (S,) are the labels in the order of `theta`.
+
+    `size_parameters` is how many parameters sizes determine: E, A and alpha of Chinchilla's law.
+    """
+
+    sizes: tuple[str, ...] = field(kw_only=True)
+    size_parameters: int = field(default=SIZE_PARAMETERS, kw_only=True)
+
+    @property
+    def dof(self) -> int:
+        """Degrees of freedom of the t quantile; at least 1."""
+        return len(self.sizes) - self.size_parameters
+
+    @property
+    def quantile(self) -> float:
+        """Two-sided t quantile of the level."""
+        return float(stats.t.ppf(0.5 + self.level / 2, self.dof))
+
+    @property
+    def method(self) -> str:
+        plural = "" if self.dof == 1 else "s"
+        return f"delete-one-size jackknife, t with {self.dof} degree{plural} of freedom"
+
+    def ends(self, whole: Array, parts: Array, noise: float = 0.0) -> tuple[Array, Array]:
+        half = self.quantile * np.hypot(jackknife_error(parts), noise)
+        return whole - half, whole + half
 
 
 def replica_error(residuals: Array, replicas: Sequence[object], num_parameters: int) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saltus.law.criterion import Penalty
-from saltus.law.forms.base import Form
+from saltus.law.forms.base import Surface
 
 Array = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class Local:
 
 
 def residuals(
-    form: Form, logs: Mapping[str, Array], log_loss: Array, theta: Array, raw: bool
+    form: Surface, logs: Mapping[str, Array], log_loss: Array, theta: Array, raw: bool
 ) -> Array:
     """Return predicted minus observed (..., n), of log losses or of the losses themselves."""
     value = form.evaluate(theta, logs)[0]
@@ -61,7 +61,7 @@ def residuals(
 
 
 def linearise(
-    form: Form, logs: Mapping[str, Array], log_loss: Array, theta: Array, raw: bool
+    form: Surface, logs: Mapping[str, Array], log_loss: Array, theta: Array, raw: bool
 ) -> tuple[Array, Array, Callable[[Array], Array]]:
     """Return residuals (n,), their slopes (n, p), and a sum of their Hessians, at `theta` (p,).
 
@@ -82,7 +82,7 @@ def linearise(
 
 
 def model(
-    form: Form,
+    form: Surface,
     logs: Mapping[str, Array],
     log_loss: Array,
     weights: Array,
@@ -101,9 +101,9 @@ def model(
     reweighted = weights / np.maximum(size / penalty.delta, 1.0)
     transposed = np.swapaxes(slope, -1, -2)
     if predicted is None:
-        bent = form.curvature(theta, logs, psi)
+        bent = form.curvature(theta, logs, psi, slope)
     else:
-        bent = form.curvature(theta, logs, psi * predicted)
+        bent = form.curvature(theta, logs, psi * predicted, slope)
         bent = bent + (transposed * (psi * predicted)[:, None, :]) @ slope
         slope = slope * predicted[..., None]
         transposed = np.swapaxes(slope, -1, -2)
@@ -137,7 +137,7 @@ def model(
 
 
 def minimise(
-    form: Form,
+    form: Surface,
     logs: Mapping[str, Array],
     log_loss: Array,
     weights: Array,

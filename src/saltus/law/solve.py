@@ -7,6 +7,8 @@ roundings of it, each ten times sharper than the last, and then moved onto its v
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +23,7 @@ Array = NDArray[np.float64]
 
 ROUNDINGS = np.geomspace(1e-1, 1e-10, 10)  # of an absolute loss, in shares of the mean loss
 SNAPS = 5  # Newton steps onto the vertex
-CHUNK = 60_000  # numbers (refits x rows) worked on at once: they should fit a processor's cache
+CHUNK = 12_000  # numbers (refits x rows) worked on at once: they should fit a processor's cache
 HUBER = Criterion()
 
 
@@ -226,13 +228,13 @@ def refit(
     loss: ArrayLike,
     weights: ArrayLike,
     *,
-    thorough: bool = True,
+    polish: Literal["every", "best"] = "every",
 ) -> Refits:
     """Refit the same rows under each of m weightings (m, n), all at once.
 
-    `loss` is (n,), or (m, n) if it was redrawn as well. Every refit starts at the fitted law and,
-    if `thorough`, at the fit's next best minimum and at the best exponents of its own variable
-    projection too, so that a resample may leave for another minimum.
+    `loss` is (n,), or (m, n) if it was redrawn as well. The starts of every refit are the fitted
+    law, the fit's next best minimum, and the best exponents of its own variable projection, so that
+    a resample may leave for another minimum; each is polished, or the one of lowest objective.
     """
     form, criterion = fitted.form, fitted.criterion
     losses = np.asarray(loss, dtype=float)
@@ -240,26 +242,39 @@ def refit(
     weighting = np.atleast_2d(np.asarray(weights, dtype=float))
     num = len(weighting)
     log_loss = np.log(losses)
+    minima = table.to_centred(form, np.concatenate([fitted.theta[None], fitted.minima[1:2]]))
     ends: list[Refits] = []
     for part in np.array_split(np.arange(num), max(1, num * len(table.log_loss) // CHUNK)):
         here = log_loss if log_loss.ndim == 1 else log_loss[part]
-        first = [table.to_centred(form, fitted.theta)]
-        if thorough:
-            first += list(table.to_centred(form, fitted.minima[1:2]))
-        starts = [np.tile(start, (len(part), 1)) for start in first]
-        if thorough:
-            starts += form.guesses(table.logs, here, weighting[part])
-        best: Refits | None = None
-        for start in starts:
-            made = Refits(*descend(form, table, criterion, weighting[part], start, here))
-            best = made if best is None else _better(best, made)
-        assert best is not None
-        ends.append(best)
+        starts = [np.tile(start, (len(part), 1)) for start in minima]
+        starts += form.guesses(table.logs, here, weighting[part])
+        tried = [_start(form, table, criterion, weighting[part], start, here) for start in starts]
+        if polish == "best":
+            tried = [reduce(_better, tried)]
+        ends.append(
+            reduce(
+                _better,
+                [
+                    Refits(*descend(form, table, criterion, weighting[part], start.theta, here))
+                    for start in tried
+                ],
+            )
+        )
     return Refits(
         table.to_raw(form, np.concatenate([end.theta for end in ends])),
         np.concatenate([end.objectives for end in ends]),
         np.concatenate([end.converged for end in ends]),
     )
+
+
+def _start(
+    form: Form, table: Table, criterion: Criterion, weights: Array, theta: Array, log_loss: Array
+) -> Refits:
+    """Return starts with their objectives, nothing polished."""
+    lower, upper = form.bounds(table.logs, table.log_loss)
+    theta = np.clip(theta, lower, upper)
+    ends = residuals(form, table.logs, log_loss, theta, criterion.raw)
+    return Refits(theta, criterion.total(ends, weights), np.zeros(len(theta), dtype=bool))
 
 
 def _better(one: Refits, other: Refits) -> Refits:

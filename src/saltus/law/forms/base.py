@@ -8,7 +8,7 @@ resamples), `n` row, `p` internal parameter, `k` additive term.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,20 @@ EXPONENT_BOUNDS = (1e-3, 4.0)
 SMALLEST_SHARE = 1e-6  # a term below this share of the smallest loss cannot be told from zero
 
 
+class Surface(Protocol):
+    """What a descent asks: log loss with its gradient, and its curvature."""
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """Return log predicted loss (..., n) and its gradient (..., n, p) at `theta` (..., p)."""
+        ...
+
+    def curvature(
+        self, theta: Array, logs: Logs, weights: Array, gradient: Array | None = None
+    ) -> Array:
+        """Return the row sum (..., p, p) of `weights` (..., n) times the Hessian of log loss."""
+        ...
+
+
 class Form(ABC):
     """One law. A new form is one subclass; the solver asks for nothing else.
 
@@ -27,6 +41,7 @@ class Form(ABC):
     internal vector; `log_parameters` are the public ones that `report` gives as logarithms.
     `num_starts` is how many dispersed starts its surface calls for; `unit_of` names variables that
     are measured in another one's unit. A parameter in `scaled_by` is stored times the one it names.
+    `floor` is the irreducible loss, if the form has one; parameters in `signed` may be negative.
     """
 
     name: ClassVar[str]
@@ -35,6 +50,8 @@ class Form(ABC):
     num_starts: ClassVar[int] = 24
     unit_of: ClassVar[Mapping[str, str]] = MappingProxyType({})
     scaled_by: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    floor: ClassVar[str | None] = "E"
+    signed: ClassVar[frozenset[str]] = frozenset()
 
     @property
     @abstractmethod
@@ -98,10 +115,13 @@ class Form(ABC):
         place = self.parameters.index
         return [(place(name), place(scale)) for name, scale in self.scaled_by.items()]
 
-    def curvature(self, theta: Array, logs: Logs, weights: Array) -> Array:
+    def curvature(
+        self, theta: Array, logs: Logs, weights: Array, gradient: Array | None = None
+    ) -> Array:
         """Return the row sum (..., p, p) of `weights` (..., n) times the Hessian of log loss.
 
-        By central differences of the gradient at h = eps^(1/3); a form may know better.
+        `gradient` (..., n, p), where it is at hand, may spare work. By central differences of the
+        gradient at h = eps^(1/3); a form may know better.
         """
         num = theta.shape[-1]
         step = np.finfo(float).eps ** (1 / 3)

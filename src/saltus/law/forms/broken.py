@@ -32,6 +32,8 @@ class Broken(Form):
     name: ClassVar[str] = "broken"
     equation: ClassVar[str] = "L = a + b / x^c_0 (1 + (x / d_1)^(1 / f_1))^(-c_1 f_1)"
     source: ClassVar[str] = "Caballero et al. 2023, Broken Neural Scaling Laws, eq. 1"
+    floor: ClassVar = "a"
+    signed: ClassVar = frozenset({"c_0", "c_1"})
     num_starts: ClassVar[int] = 96
     parameters = ("a", "b", "c_0", "c_1", "d_1", "f_1")
     log_parameters = frozenset({"a", "b", "d_1", "f_1"})

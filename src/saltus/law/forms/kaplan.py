@@ -33,6 +33,7 @@ class Kaplan(Form):
     name: ClassVar[str] = "kaplan"
     equation: ClassVar[str] = "L = ((N_c / N)^(alpha_N / alpha_D) + D_c / D)^alpha_D"
     source: ClassVar[str] = "Kaplan et al. 2020, Scaling Laws for Neural Language Models, eq. 1.5"
+    floor: ClassVar = None
     num_starts: ClassVar[int] = 48
     scaled_by: ClassVar = MappingProxyType({"N_c": "alpha_N", "D_c": "alpha_D"})
     variables = ("N", "D")

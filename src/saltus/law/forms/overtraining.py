@@ -37,7 +37,9 @@ class OverTraining(Form):
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
         return self._tied.evaluate(theta, logs)
 
-    def curvature(self, theta: Array, logs: Logs, weights: Array) -> Array:
+    def curvature(
+        self, theta: Array, logs: Logs, weights: Array, gradient: Array | None = None
+    ) -> Array:
         return self._tied.curvature(theta, logs, weights)
 
     def rescale(self, theta: Array, log_units: Mapping[str, float]) -> Array:

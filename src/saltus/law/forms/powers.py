@@ -24,7 +24,8 @@ class SumOfPowers(Form):
 
     With z_0 = log E and z_k = log c_k - e_k log x_k, log L = log sum exp z. Its gradient in z is
     the softmax s, so d/d log c_k = s_k and d/d e_k = -s_k log x_k; its Hessian in z is
-    diag(s) - s s^T, which `curvature` carries through the same chain rule.
+    diag(s) - s s^T. By the same chain rule it is -g g^T with, added, s_k for (c_k, c_k),
+    -s_k log x_k for (c_k, e_k) and s_k log^2 x_k for (e_k, e_k): all of it in the gradient g.
     """
 
     @property
@@ -67,21 +68,24 @@ class SumOfPowers(Form):
         gradient = np.concatenate([shares, -shares[..., 1:, :] * x], axis=-2)
         return value, np.swapaxes(gradient, -1, -2)
 
-    def curvature(self, theta: Array, logs: Logs, weights: Array) -> Array:
+    def curvature(
+        self, theta: Array, logs: Logs, weights: Array, gradient: Array | None = None
+    ) -> Array:
         x = self._stacked(logs)
         num = len(x)
-        _, shares = self._softmax(theta, x)
-        gradient = np.concatenate([shares, -shares[..., 1:, :] * x], axis=-2)  # (..., p, n)
-        matrix = -(gradient * weights[..., None, :]) @ np.swapaxes(gradient, -1, -2)
-        weighted = shares * weights[..., None, :]
+        if gradient is None:
+            gradient = self.evaluate(theta, logs)[1]
+        columns = np.swapaxes(gradient, -1, -2)  # (..., p, n): shares, then -share x
+        weighted = columns * weights[..., None, :]
+        matrix = -weighted @ gradient
+        totals = weighted.sum(axis=-1)
         for k in range(num + 1):
-            matrix[..., k, k] += weighted[..., k, :].sum(-1)
+            matrix[..., k, k] += totals[..., k]
         for k in range(num):
-            cross = (weighted[..., k + 1, :] * x[k]).sum(-1)
             row, column = k + 1, num + 1 + k
-            matrix[..., row, column] -= cross
-            matrix[..., column, row] -= cross
-            matrix[..., column, column] += (weighted[..., k + 1, :] * x[k] ** 2).sum(-1)
+            matrix[..., row, column] += totals[..., column]
+            matrix[..., column, row] += totals[..., column]
+            matrix[..., column, column] -= np.sum(weighted[..., column, :] * x[k], axis=-1)
         return np.asarray(matrix)
 
     def rescale(self, theta: Array, log_units: Mapping[str, float]) -> Array:

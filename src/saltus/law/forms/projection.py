@@ -20,6 +20,19 @@ def exponent_grid(num_variables: int, num: int, low: float = 0.02, high: float =
     return np.array(list(itertools.product(axis, repeat=num_variables)))
 
 
+def _solve(gram: Array, moment: Array) -> Array:
+    """Solve G c = h for stacks of one, two or more unknowns; small ones in closed form."""
+    num = moment.shape[-1]
+    if num == 1:
+        return np.asarray(moment / gram[..., 0])
+    if num == 2:
+        first, second, cross = gram[..., 0, 0], gram[..., 1, 1], gram[..., 0, 1]
+        left, right = moment[..., 0], moment[..., 1]
+        both = np.stack([second * left - cross * right, first * right - cross * left], axis=-1)
+        return np.asarray(both / (first * second - cross**2)[..., None])
+    return np.asarray(np.linalg.solve(gram, moment[..., None])[..., 0])
+
+
 def nonnegative_least_squares(gram: Array, moment: Array) -> tuple[Array, Array]:
     """Minimise c^T G c - 2 c^T h over c >= 0 for a stack of tiny problems, exactly.
 
@@ -36,12 +49,12 @@ def nonnegative_least_squares(gram: Array, moment: Array) -> tuple[Array, Array]
     for size in range(1, num + 1):
         for subset in itertools.combinations(range(num), size):
             index = np.array(subset)
-            part = np.linalg.solve(gram[..., index[:, None], index], moment[..., index, None])
-            value = -np.sum(part[..., 0] * moment[..., index], axis=-1)
-            better = np.all(part[..., 0] >= 0, axis=-1) & (value < best)
+            part = _solve(gram[..., index[:, None], index], moment[..., index])
+            value = -np.sum(part * moment[..., index], axis=-1)
+            better = np.all(part >= 0, axis=-1) & (value < best)
             best = np.where(better, value, best)
             full = np.zeros_like(moment)
-            full[..., index] = part[..., 0]
+            full[..., index] = part
             solution = np.where(better[..., None], full, solution)
     return best, solution / scale
 

@@ -1,0 +1,184 @@
+"""Bootstraps of a fitted law: rows, clusters, replicas within size, and draws from the law itself.
+
+A resample is a weighting of the same rows, so thousands are refitted at once. Each starts at the
+fitted law, at its next best minimum and at the best exponents of its own variable projection; the
+start of lowest objective is polished, and a random two percent are audited by all the starts of a
+fit. Intervals are percentiles. Rows of one size or trunk are not independent: what each bootstrap
+covers is in `coverage.csv`, and METHODS of the docs says why.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from saltus.law.components import Components, estimate_components, numbered
+from saltus.law.intervals import Intervals, replica_error
+from saltus.law.minimise import linearise
+from saltus.law.solve import CHUNK, Fit, Refits, descend, prepare, refit
+
+Array = NDArray[np.float64]
+
+NUM_RESAMPLES = 4000
+AUDITED = 0.02  # share of resamples that are fitted again from all starts
+IMPROVABLE = 1e-6  # relative gain of objective that counts
+BLOCK = 2_000_000  # weights (resamples x rows) held at once
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap(Intervals):
+    """Refits of resamples; `what` was drawn, `audited` were fitted anew, `improvable` found better.
+
+    Percentile intervals; what a new observation adds is drawn from a normal distribution.
+    """
+
+    what: str = field(kw_only=True)
+    audited: int = field(kw_only=True)
+    improvable: int = field(kw_only=True)
+
+    @property
+    def method(self) -> str:
+        return f"bootstrap of {self.what}, {len(self.theta):,} resamples, percentiles"
+
+    def ends(self, whole: Array, parts: Array, noise: float = 0.0) -> tuple[Array, Array]:
+        values = np.asarray(parts)
+        if noise > 0:
+            values = values + np.random.default_rng(0).normal(0, noise, values.shape)
+        tail = 100 * (1 - self.level) / 2
+        low, high = np.percentile(values, [tail, 100 - tail], axis=0)
+        return low, high
+
+
+def row_draws(num_rows: int, num: int, generator: np.random.Generator) -> Array:
+    """Return how often each row is drawn (num, n)."""
+    return generator.multinomial(num_rows, np.full(num_rows, 1 / num_rows), size=num).astype(float)
+
+
+def cluster_draws(
+    clusters: NDArray[np.intp], strata: NDArray[np.intp], num: int, generator: np.random.Generator
+) -> Array:
+    """Return how often each row is drawn (num, n) when whole clusters are, within each stratum.
+
+    `clusters` and `strata` (n,) are numbers from 0; a cluster lies in one stratum.
+    """
+    weights = np.empty((num, len(clusters)))
+    for stratum in range(int(strata.max()) + 1):
+        rows = np.flatnonzero(strata == stratum)
+        names, place = np.unique(clusters[rows], return_inverse=True)
+        drawn = row_draws(len(names), num, generator)
+        weights[:, rows] = drawn[:, place]
+    return weights
+
+
+def bootstrap(
+    fitted: Fit,
+    variables: Mapping[str, ArrayLike],
+    loss: ArrayLike,
+    *,
+    what: str = "rows",
+    sizes: Sequence[object] | None = None,
+    replicas: Sequence[object] | None = None,
+    num: int = NUM_RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Bootstrap:
+    """Refit `num` resamples of `what`.
+
+    `rows`; `clusters`, whole ones named by `replicas` (n,); `replicas within size`, whole replicas
+    drawn within each of `sizes` (n,); `the law`, losses drawn from the fitted law with the
+    components of scatter that its residuals show (`components`).
+    """
+    losses = np.asarray(loss, dtype=float)
+    num_rows = len(losses)
+    groups = numbered(range(num_rows) if replicas is None else replicas)
+    strata = numbered([0] * num_rows if sizes is None else sizes)
+    generator = np.random.default_rng(seed)
+    parts: list[Refits] = []
+    audited = improvable = 0
+    drawer = None
+    if what == "the law":
+        drawer = (components_of(fitted, variables, losses, strata, groups), strata, groups)
+    for count in _blocks(num, max(1, BLOCK // num_rows)):
+        redrawn: Array = losses
+        if drawer is not None:
+            made, size, replica = drawer
+            weights = np.ones((count, num_rows))
+            clean = fitted.predict(variables)
+            redrawn = clean * np.exp(made.draw(size, replica, count, generator))
+        elif what == "rows":
+            weights = row_draws(num_rows, count, generator)
+        elif what == "clusters":
+            weights = cluster_draws(groups, np.zeros_like(groups), count, generator)
+        elif what == "replicas within size":
+            weights = cluster_draws(groups, strata, count, generator)
+        else:
+            raise ValueError(f"no bootstrap of {what}")
+        refits = refit(fitted, variables, redrawn, weights, polish="best")
+        chosen = generator.random(count) < AUDITED
+        chosen[0] |= not parts  # one at least
+        picked = np.flatnonzero(chosen)
+        improvable += _audit(fitted, variables, redrawn, weights, refits, picked, generator)
+        audited += len(picked)
+        parts.append(refits)
+    converged = np.concatenate([part.converged for part in parts])
+    return Bootstrap(
+        fitted=fitted,
+        theta=np.concatenate([part.theta for part in parts]),
+        unconverged=int(np.sum(~converged)),
+        replica_error=replica_error(fitted.residuals, list(groups), len(fitted.theta)),
+        smallest_loss=float(losses.min()),
+        level=level,
+        what=what,
+        audited=audited,
+        improvable=improvable,
+    )
+
+
+def components_of(
+    fitted: Fit,
+    variables: Mapping[str, ArrayLike],
+    loss: Array,
+    sizes: NDArray[np.intp],
+    replicas: NDArray[np.intp],
+) -> Components:
+    """Return the components of the scatter about a fitted law, by its own linearisation."""
+    table = prepare(fitted.form, variables, loss, None)
+    theta = table.to_centred(fitted.form, fitted.theta)
+    residual, slope, _ = linearise(fitted.form, table.logs, table.log_loss, theta, False)
+    return estimate_components(residual, slope, sizes, replicas)
+
+
+def _blocks(num: int, most: int) -> list[int]:
+    """Return `num` split into parts of at most `most`."""
+    return [min(most, num - done) for done in range(0, num, most)]
+
+
+def _audit(
+    fitted: Fit,
+    variables: Mapping[str, ArrayLike],
+    loss: Array,
+    weights: Array,
+    refits: Refits,
+    picked: NDArray[np.intp],
+    generator: np.random.Generator,
+) -> int:
+    """Fit the `picked` resamples from the dispersed starts of the whole table; count the gains."""
+    form, criterion = fitted.form, fitted.criterion
+    table = prepare(form, variables, loss if loss.ndim == 1 else loss[0], None)
+    starts = form.starts(table.logs, table.log_loss, table.weights, form.num_starts, generator)
+    better = 0
+    for part in np.array_split(
+        picked, max(1, len(picked) * len(starts) * len(table.weights) // CHUNK)
+    ):
+        if not len(part):
+            continue
+        tiled = np.tile(starts, (len(part), 1))
+        weighting = np.repeat(weights[part], len(starts), axis=0)
+        own = np.log(loss) if loss.ndim == 1 else np.repeat(np.log(loss[part]), len(starts), axis=0)
+        found = descend(form, table, criterion, weighting, tiled, own)[1]
+        lowest = found.reshape(len(part), -1).min(axis=1)
+        floor = criterion.penalty.floor(weights[part], table.log_loss)
+        gain = refits.objectives[part] - lowest
+        better += int(np.sum(gain > IMPROVABLE * np.maximum(lowest, floor)))
+    return better
