@@ -176,7 +176,7 @@ def jackknife(
     fitted: Fit,
     variables: Mapping[str, ArrayLike],
     loss: ArrayLike,
-    sizes: Sequence[str],
+    sizes: Sequence[object],
     replicas: Sequence[object] | None = None,
     *,
     level: float = 0.95,
@@ -186,8 +186,8 @@ def jackknife(
     `sizes` (n,) labels the rows; `replicas` (n,) names the (size, seed) of each, by default the
     row itself.
     """
-    labels = np.asarray(sizes)
-    groups = tuple(dict.fromkeys(str(label) for label in sizes))
+    labels = np.array([str(label) for label in sizes])
+    groups = tuple(dict.fromkeys(labels.tolist()))
     if degrees_of_freedom(len(groups)) < 1:
         return None
     weights = np.stack([(labels != group).astype(float) for group in groups])
