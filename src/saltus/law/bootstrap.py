@@ -4,7 +4,7 @@ A resample is a weighting of the same rows, so thousands are refitted at once. E
 fitted law, at its next best minimum and at the best exponents of its own variable projection; the
 start of lowest objective is polished, and a random two percent are audited by all the starts of a
 fit. Intervals are percentiles. Rows of one size or trunk are not independent: what each bootstrap
-covers is in `coverage.csv`, and METHODS of the docs says why.
+covers is in `coverage.csv`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,6 +40,13 @@ class Bootstrap(Intervals):
     @property
     def method(self) -> str:
         return f"bootstrap of {self.what}, {len(self.theta):,} resamples, percentiles"
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        return self.what
+
+    def covariance(self) -> Array:
+        return np.asarray(np.cov(self.theta, rowvar=False))
 
     def ends(self, whole: Array, parts: Array, noise: float = 0.0) -> tuple[Array, Array]:
         values = np.asarray(parts)
@@ -82,8 +89,9 @@ def bootstrap(
     num: int = NUM_RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
+    audit: float = AUDITED,
 ) -> Bootstrap:
-    """Refit `num` resamples of `what`.
+    """Refit `num` resamples of `what`, and a share `audit` of them from all starts.
 
     `rows`; `clusters`, whole ones named by `replicas` (n,); `replicas within size`, whole replicas
     drawn within each of `sizes` (n,); `the law`, losses drawn from the fitted law with the
@@ -115,8 +123,8 @@ def bootstrap(
         else:
             raise ValueError(f"no bootstrap of {what}")
         refits = refit(fitted, variables, redrawn, weights, polish="best")
-        chosen = generator.random(count) < AUDITED
-        chosen[0] |= not parts  # one at least
+        chosen = generator.random(count) < audit
+        chosen[0] |= audit > 0 and not parts  # one at least
         picked = np.flatnonzero(chosen)
         improvable += _audit(fitted, variables, redrawn, weights, refits, picked, generator)
         audited += len(picked)

@@ -9,6 +9,7 @@ size is off the law (bench/coverage.py); bootstraps of rows or of replicas cover
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,6 +59,8 @@ class Intervals(ABC):
     smallest_loss: float
     level: float = field(default=0.95, kw_only=True)
 
+    kind: ClassVar[str]
+
     @property
     @abstractmethod
     def method(self) -> str:
@@ -69,6 +72,10 @@ class Intervals(ABC):
 
         `noise` is the standard deviation of what a new observation adds to the statistic.
         """
+
+    @abstractmethod
+    def covariance(self) -> Array:
+        """Return the covariance (p, p) of the internal vector, in raw units."""
 
     def reported_interval(self, name: str) -> tuple[float, float] | None:
         """Return (low, high) of one parameter as it is reported, a logarithm where it is one."""
@@ -138,6 +145,7 @@ class Jackknife(Intervals):
     `size_parameters` is how many parameters sizes determine: E, A and alpha of Chinchilla's law.
     """
 
+    kind: ClassVar[str] = "jackknife"
     sizes: tuple[str, ...] = field(kw_only=True)
     size_parameters: int = field(default=SIZE_PARAMETERS, kw_only=True)
 
@@ -155,6 +163,11 @@ class Jackknife(Intervals):
     def method(self) -> str:
         plural = "" if self.dof == 1 else "s"
         return f"delete-one-size jackknife, t with {self.dof} degree{plural} of freedom"
+
+    def covariance(self) -> Array:
+        num = len(self.theta)
+        apart = self.theta - self.theta.mean(axis=0)
+        return np.asarray((num - 1) / num * apart.T @ apart)
 
     def ends(self, whole: Array, parts: Array, noise: float = 0.0) -> tuple[Array, Array]:
         half = self.quantile * np.hypot(jackknife_error(parts), noise)

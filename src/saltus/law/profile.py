@@ -5,7 +5,8 @@ psi is held at c, everything else is refitted, and the interval is every c with
     W(c) = 2 (min f given psi = c, less min f) <= t(.975; freedom)^2.
 
 f must be a log likelihood. Under **squares of log residuals** it is the normal one, of rows
-whitened by the components of scatter (`components`), held at their estimates. **Huber's loss** is none (a free scale would drive it to an absolute loss), so W is divided by Godambe's ratio
+whitened by the components of scatter (`components`), held at their estimates. **Huber's loss** is
+none (a free scale would drive it to an absolute loss), so W is divided by Godambe's ratio
 nu = (H^-1 K H^-1)_psi / (H^-1)_psi, H the Hessian and K the sum over clusters of the outer products
 of their scores (Godambe 1960; Chandler and Bate 2007): refused where fewer than a quarter of the
 residuals are within delta, since H then rests on few rows. Absolute losses have no curvature.
@@ -202,8 +203,8 @@ def profile(
 ) -> Profile:
     """Return the profile intervals of all reported parameters, and of `a` where the form has it.
 
-    Raises `NoLikelihoodError` where there is no likelihood. An end is None where the profile stays below its
-    limit as far as thirty standard errors.
+    Raises `NoLikelihoodError` where there is no likelihood. An end is None where the profile stays
+    below its limit as far as thirty standard errors.
     """
     made = likelihood(fitted, variables, loss, sizes=sizes, replicas=replicas)
     form = fitted.form

@@ -1,0 +1,201 @@
+"""Everything `saltus law` says about one table: fit, certificate, intervals, residuals.
+
+All values are plain JSON; what cannot be known is null beside a reason.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saltus.errors import SaltusError
+from saltus.law.bootstrap import bootstrap
+from saltus.law.coverage import coverage_of
+from saltus.law.criterion import Criterion
+from saltus.law.forms.base import Form
+from saltus.law.influence import leave_one_size_out, leave_worst_out
+from saltus.law.intervals import MIN_SIZES, Intervals, jackknife
+from saltus.law.profile import ALLOCATION, NoLikelihoodError, profile
+from saltus.law.solve import HUBER, Fit, fit
+from saltus.law.table import Rows
+
+Array = NDArray[np.float64]
+Interval = Literal["jackknife", "bootstrap", "profile"]
+INTERVALS: tuple[Interval, ...] = get_args(Interval)
+Ends = tuple[float | None, float | None] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Doubt:
+    """Intervals of one fit: of public parameters, of the allocation, and how they were made.
+
+    `spread` holds the refits, for predictions; None of a profile, which has none.
+    """
+
+    method: str
+    parameters: dict[str, Ends]
+    allocation: Ends
+    unconverged: int | None
+    audit: dict[str, int] | None
+    coverage: dict[str, Any] | None
+    spread: Intervals | None
+
+
+def choose_interval(rows: Rows, asked: Interval | None) -> Interval:
+    """Return what was asked; else a jackknife over sizes that have seeds, or a bootstrap."""
+    if asked is not None:
+        return asked
+    seeded = rows.replicas is not None and len(set(rows.replicas)) > len(set(rows.sizes))
+    return "jackknife" if seeded and len(set(rows.sizes)) >= MIN_SIZES else "bootstrap"
+
+
+def doubt_of(fitted: Fit, rows: Rows, kind: Interval, *, num: int, seed: int) -> Doubt:
+    """Return the intervals of a fit; `SaltusError` where the table does not allow that kind."""
+    if kind == "profile":
+        return _profile(fitted, rows)
+    spread: Intervals | None
+    if kind == "jackknife":
+        groups, what = (
+            (rows.sizes, "sizes") if rows.clusters is None else (rows.clusters, "clusters")
+        )
+        spread = jackknife(fitted, rows.variables, rows.loss, groups, rows.replicas)
+        if spread is None:
+            raise SaltusError(
+                f"--interval jackknife: found {len(set(groups))} {what}, expected at least "
+                f"{MIN_SIZES}; --interval bootstrap draws rows"
+            )
+        audit = None
+    else:
+        drawn = bootstrap(
+            fitted,
+            rows.variables,
+            rows.loss,
+            what="rows" if rows.clusters is None else "clusters",
+            replicas=rows.clusters,
+            num=num,
+            seed=seed,
+        )
+        spread, audit = drawn, {"refitted": drawn.audited, "improvable": drawn.improvable}
+    has_allocation = {"alpha", "beta"} <= set(fitted.form.parameters)
+    return Doubt(
+        method=spread.method,
+        parameters=dict(spread.parameter_intervals()),
+        allocation=spread.allocation_interval() if has_allocation else None,
+        unconverged=spread.unconverged,
+        audit=audit,
+        coverage=coverage_of(fitted.form.name, spread.kind, len(set(rows.sizes))),
+        spread=spread,
+    )
+
+
+def _profile(fitted: Fit, rows: Rows) -> Doubt:
+    seeded = rows.replicas is not None and len(set(rows.sizes)) >= MIN_SIZES
+    sizes = rows.clusters or (rows.sizes if seeded else None)
+    try:
+        found = profile(
+            fitted,
+            rows.variables,
+            rows.loss,
+            sizes=sizes,
+            replicas=rows.replicas if sizes else None,
+        )
+    except NoLikelihoodError as error:
+        raise SaltusError(
+            f"--interval profile: {error}; try --loss squared, or another --interval"
+        ) from error
+    logs = fitted.form.log_parameters
+
+    def public(name: str, end: float | None) -> float | None:
+        return float(np.exp(end)) if end is not None and name in logs else end
+
+    return Doubt(
+        method=found.method,
+        parameters={
+            name: (public(name, ends[0]), public(name, ends[1]))
+            for name, ends in found.reported.items()
+            if name != ALLOCATION
+        },
+        allocation=found.reported.get(ALLOCATION),
+        unconverged=None,
+        audit=None,
+        coverage=coverage_of(fitted.form.name, "profile", len(set(rows.sizes))),
+        spread=None,
+    )
+
+
+def residual_entry(fitted: Fit, loss: Array) -> dict[str, float]:
+    """Return the residuals' root mean square and largest size, in percent of the measured loss."""
+    percent = 100.0 * np.expm1(fitted.residuals)
+    return {
+        "rms_percent": float(np.sqrt(np.mean(percent**2))),
+        "max_percent": float(np.max(np.abs(percent))),
+    }
+
+
+def certificate_entry(fitted: Fit, rows: Rows) -> dict[str, Any]:
+    """Return the certificate with how far the law moves without a size or its worst rows."""
+    without_size = leave_one_size_out(fitted, rows.variables, rows.loss, rows.sizes)
+    without_rows = leave_worst_out(fitted, rows.variables, rows.loss)
+    return {
+        **fitted.certificate.to_dict(),
+        "leave_one_size_out": None if without_size is None else without_size.to_dict(),
+        "leave_k_out": None if without_rows is None else without_rows.to_dict(),
+    }
+
+
+def uncertainty_entry(fitted: Fit, spread: Intervals | None) -> dict[str, Any] | None:
+    """Return what advice needs: the internal vector, its covariance, a replica's scatter."""
+    if spread is None:
+        return None
+    return {
+        "theta": fitted.theta.tolist(),
+        "covariance": spread.covariance().tolist(),
+        "replica_error": spread.replica_error,
+        "method": spread.method,
+    }
+
+
+def answer(
+    rows: Rows,
+    form: Form,
+    *,
+    criterion: Criterion = HUBER,
+    interval: Interval | None = None,
+    num: int = 4000,
+    seed: int = 0,
+) -> tuple[dict[str, Any], Fit, Doubt]:
+    """Fit `form` to checked rows; return its entry, the fit and its intervals."""
+    fitted = fit(form, rows.variables, rows.loss, criterion=criterion, seed=seed)
+    doubt = doubt_of(fitted, rows, choose_interval(rows, interval), num=num, seed=seed)
+    entry: dict[str, Any] = {
+        "form": form.name,
+        "equation": form.equation,
+        "source": form.source,
+        "parameters": fitted.parameters,
+        "intervals": doubt.parameters,
+        "interval_method": doubt.method,
+        "unconverged_refits": doubt.unconverged,
+        "audit": doubt.audit,
+        "coverage": doubt.coverage,
+        "objective": fitted.objective,
+        "criterion": {
+            "loss": criterion.loss,
+            "delta": criterion.delta if criterion.loss == "huber" else None,
+            "over": criterion.over if criterion.loss == "asymmetric" else None,
+            "residual": criterion.residual,
+            "text": str(criterion),
+        },
+        "certificate": certificate_entry(fitted, rows),
+        "residuals": residual_entry(fitted, rows.loss),
+        "uncertainty": uncertainty_entry(fitted, doubt.spread),
+        "columns": rows.columns,
+        "range": {
+            name: [float(values.min()), float(values.max())]
+            for name, values in rows.variables.items()
+        },
+        "rows": rows.num,
+        "sizes": len(set(rows.sizes)),
+        "dropped": rows.dropped,
+    }
+    return entry, fitted, doubt
