@@ -5,22 +5,17 @@ Reads the runs of a finished study, or a table of the user's own; writes only wh
 
 import argparse
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from saltus.cli.foreign import check_picture, read_foreign
 from saltus.errors import SaltusError, TableError, nearest
-from saltus.files import read_table, write_bytes, write_json
+from saltus.files import write_bytes, write_json
 from saltus.law.rates import fit_rate_rule
 
-READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
-    ".parquet": read_table,
-    ".csv": pd.read_csv,
-    ".jsonl": lambda path: pd.read_json(path, lines=True),
-}
-PICTURES = (".svg", ".png")
 NEEDED = ("size", "seed", "horizon", "params_nonembedding", "learning_rate", "loss_validation")
 HEAD = ("size", "N", "rates", "seeds", "diverged", "best rate", "best loss", "rule's rate", "cost")
 
@@ -50,10 +45,7 @@ def run(options: argparse.Namespace) -> None:
     Raises `TableError` for a table that cannot be used, and, after printing what there is, when
     fewer than two sizes have their best rate inside the sweep.
     """
-    if options.figure is not None and options.figure.suffix not in PICTURES:
-        raise SaltusError(
-            f"--figure: found '{options.figure}', expected a name ending in .svg or .png"
-        )
+    check_picture(options.figure)
     if options.ceiling is not None and not options.ceiling > 0:
         raise SaltusError(f"--ceiling: found {options.ceiling:g}, expected a positive rate")
     runs = read_runs(options.source)
@@ -82,19 +74,7 @@ def read_runs(source: Path) -> pd.DataFrame:
     A table without `status` has diverged where the loss is missing, as one without `rate_factor`
     has its rates compared by their values. Raises `TableError` in one line.
     """
-    path = source / "tables" / "runs.parquet" if source.is_dir() else source
-    if not path.is_file():
-        what = "a finished study's folder" if source.is_dir() else "a folder or a table"
-        raise TableError(f"{path}: no such file; expected {what}")
-    if path.suffix not in READERS:
-        raise TableError(
-            f"{path}: found a name ending in '{path.suffix}', expected {', '.join(READERS)}"
-        )
-    try:
-        runs = READERS[path.suffix](path)
-    except (ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise TableError(f"{path}: not a {path.suffix[1:]} table ({reason})") from error
+    runs = read_foreign(source)
     for name in NEEDED:
         if name not in runs.columns:
             hint = nearest(name, map(str, runs.columns))

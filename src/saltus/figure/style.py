@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ParamSpec, cast
 
 import matplotlib
 import numpy as np
@@ -34,6 +34,7 @@ PALE = "#e3e6ea"
 THRESHOLD = "#c2410c"
 
 Colour = tuple[float, float, float]
+Drawn = ParamSpec("Drawn")
 
 
 def settings() -> dict[str, Any]:
@@ -88,13 +89,13 @@ def theme() -> Iterator[None]:
         yield
 
 
-def themed(draw: Callable[[Tables], Figure]) -> Callable[[Tables], Figure]:
+def themed(draw: Callable[Drawn, Figure]) -> Callable[Drawn, Figure]:
     """Decorate a figure's `draw` so that it runs under `theme`."""
 
     @functools.wraps(draw)
-    def drawn(tables: Tables) -> Figure:
+    def drawn(*given: Drawn.args, **named: Drawn.kwargs) -> Figure:
         with theme():
-            return draw(tables)
+            return draw(*given, **named)
 
     return drawn
 

@@ -3,6 +3,7 @@
 All values are plain JSON; what cannot be known is null beside a reason.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -22,6 +23,7 @@ from saltus.law.table import Rows
 
 Array = NDArray[np.float64]
 Interval = Literal["jackknife", "bootstrap", "profile"]
+FLOPS_PER_PAIR = 6.0  # C = 6 N D
 INTERVALS: tuple[Interval, ...] = get_args(Interval)
 Ends = tuple[float | None, float | None] | None
 
@@ -136,7 +138,8 @@ def residual_entry(fitted: Fit, loss: Array) -> dict[str, float]:
 def certificate_entry(fitted: Fit, rows: Rows) -> dict[str, Any]:
     """Return the certificate with how far the law moves without a size or its worst rows."""
     without_size = leave_one_size_out(fitted, rows.variables, rows.loss, rows.sizes)
-    without_rows = leave_worst_out(fitted, rows.variables, rows.loss)
+    names = [int(label) + 1 for label in rows.frame.index]
+    without_rows = leave_worst_out(fitted, rows.variables, rows.loss, names)
     return {
         **fitted.certificate.to_dict(),
         "leave_one_size_out": None if without_size is None else without_size.to_dict(),
@@ -144,14 +147,28 @@ def certificate_entry(fitted: Fit, rows: Rows) -> dict[str, Any]:
     }
 
 
-def uncertainty_entry(fitted: Fit, spread: Intervals | None) -> dict[str, Any] | None:
-    """Return what advice needs: the internal vector, its covariance, a replica's scatter."""
-    if spread is None:
+def uncertainty_entry(
+    fitted: Fit,
+    spread: Intervals | None,
+    variables: Mapping[str, Array],
+    flops: Array | None,
+) -> dict[str, Any] | None:
+    """Return what advice needs: the internal vector, its covariance, a replica's scatter, compute.
+
+    `flops_per_pair` is the median of C / (N D) where the table has C (n,), else 6.
+    """
+    if spread is None or not {"N", "D"} <= set(variables):
         return None
+    pairs = variables["N"] * variables["D"]
     return {
         "theta": fitted.theta.tolist(),
         "covariance": spread.covariance().tolist(),
+        "quantile": spread.quantile,
         "replica_error": spread.replica_error,
+        "flops_per_pair": FLOPS_PER_PAIR if flops is None else float(np.median(flops / pairs)),
+        "reach": {
+            name: [float(variables[name].min()), float(variables[name].max())] for name in "ND"
+        },
         "method": spread.method,
     }
 
@@ -188,7 +205,7 @@ def answer(
         },
         "certificate": certificate_entry(fitted, rows),
         "residuals": residual_entry(fitted, rows.loss),
-        "uncertainty": uncertainty_entry(fitted, doubt.spread),
+        "uncertainty": uncertainty_entry(fitted, doubt.spread, rows.variables, rows.flops),
         "columns": rows.columns,
         "range": {
             name: [float(values.min()), float(values.max())]

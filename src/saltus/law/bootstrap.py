@@ -9,20 +9,24 @@ covers is in `coverage.csv`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from saltus.law.components import Components, estimate_components, numbered
+from saltus.law.descent import Refits, descend, prepare
 from saltus.law.intervals import Intervals, replica_error
 from saltus.law.minimise import linearise
-from saltus.law.solve import CHUNK, Fit, Refits, descend, prepare, refit
+from saltus.law.solve import CHUNK, Fit, refit
 
 Array = NDArray[np.float64]
 
 NUM_RESAMPLES = 4000
 AUDITED = 0.02  # share of resamples that are fitted again from all starts
 IMPROVABLE = 1e-6  # relative gain of objective that counts
+SMALL = 400_000  # weights in all, below which every start is polished: it costs no time
 BLOCK = 2_000_000  # weights (resamples x rows) held at once
 
 
@@ -44,6 +48,10 @@ class Bootstrap(Intervals):
     @property
     def kind(self) -> str:  # type: ignore[override]
         return self.what
+
+    @property
+    def quantile(self) -> float:
+        return float(stats.norm.ppf(0.5 + self.level / 2))
 
     def covariance(self) -> Array:
         return np.asarray(np.cov(self.theta, rowvar=False))
@@ -122,7 +130,8 @@ def bootstrap(
             weights = cluster_draws(groups, strata, count, generator)
         else:
             raise ValueError(f"no bootstrap of {what}")
-        refits = refit(fitted, variables, redrawn, weights, polish="best")
+        polish: Literal["every", "best"] = "every" if num * num_rows < SMALL else "best"
+        refits = refit(fitted, variables, redrawn, weights, polish=polish)
         chosen = generator.random(count) < audit
         chosen[0] |= audit > 0 and not parts  # one at least
         picked = np.flatnonzero(chosen)

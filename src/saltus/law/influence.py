@@ -81,11 +81,11 @@ def leave_one_size_out(
 
 
 def leave_worst_out(
-    fitted: Fit, variables: Mapping[str, ArrayLike], loss: ArrayLike
+    fitted: Fit, variables: Mapping[str, ArrayLike], loss: ArrayLike, names: Sequence[object]
 ) -> Movement | None:
     """Leave out the k rows of largest residual at once: 5, or one in twenty of a short table.
 
-    None where too few rows would remain. Rows are counted from 1.
+    `names` (n,) are what rows are called. None where too few rows would remain.
     """
     num = len(fitted.residuals)
     count = max(1, min(MOST_ROWS, num // ROWS_PER_LEFT))
@@ -94,6 +94,5 @@ def leave_worst_out(
     worst = np.sort(np.argsort(-np.abs(fitted.residuals), kind="stable")[:count])
     kept = np.ones((1, num), dtype=bool)
     kept[0, worst] = False
-    return leave_out(
-        fitted, variables, loss, kept, ["rows " + ", ".join(str(i + 1) for i in worst)]
-    )
+    told = f"row{'' if count == 1 else 's'} " + ", ".join(str(names[i]) for i in worst)
+    return leave_out(fitted, variables, loss, kept, [told])

@@ -73,6 +73,11 @@ class Intervals(ABC):
         `noise` is the standard deviation of what a new observation adds to the statistic.
         """
 
+    @property
+    @abstractmethod
+    def quantile(self) -> float:
+        """What half an interval is in standard errors."""
+
     @abstractmethod
     def covariance(self) -> Array:
         """Return the covariance (p, p) of the internal vector, in raw units."""
@@ -100,7 +105,7 @@ class Intervals(ABC):
             elif name in form.log_parameters:
                 ends = np.exp(np.clip(found, -LARGEST_LOG, LARGEST_LOG))
                 if name == form.floor:
-                    negligible = SMALLEST_SHARE * self.smallest_loss
+                    negligible = 1.001 * SMALLEST_SHARE * self.smallest_loss
                     ends = np.clip(ends, 0.0, self.smallest_loss)
                     ends[0] = 0.0 if ends[0] <= negligible else ends[0]
                 intervals[name] = (float(ends[0]), float(ends[1]))

@@ -25,11 +25,12 @@ from scipy import linalg, optimize, stats
 from saltus.law.bootstrap import components_of
 from saltus.law.components import numbered
 from saltus.law.criterion import Penalty
+from saltus.law.descent import Table, prepare
 from saltus.law.forms.base import Array, Form, Surface
 from saltus.law.forms.restricted import Restricted, Whitened
 from saltus.law.intervals import SIZE_PARAMETERS
 from saltus.law.minimise import minimise, model
-from saltus.law.solve import Fit, Table, prepare
+from saltus.law.solve import Fit
 
 LEAST_INSIDE = 0.25  # share of Huber residuals that must be within delta
 FURTHEST = 30.0  # Wald errors from the estimate, beyond which an interval is open

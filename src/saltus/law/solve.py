@@ -1,8 +1,7 @@
 """Fit a law: the best of many polished starts, with its certificate, and quick refits of resamples.
 
 By default the objective is the plain sum of Huber_delta(log predicted - log observed) (Hoffmann et
-al. 2022, section 3.3); `criterion.Criterion` has the others. An absolute loss is reached through
-roundings of it, each ten times sharper than the last, and then moved onto its vertex.
+al. 2022, section 3.3); `criterion.Criterion` has the others.
 """
 
 from collections.abc import Mapping
@@ -13,16 +12,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from saltus.errors import TableError
-from saltus.law.certificate import ACTIVE, Certificate, certify
+from saltus.law.certificate import Certificate, certify
 from saltus.law.criterion import Criterion
+from saltus.law.descent import Refits, Table, better, descend, distinct, prepare, snap
 from saltus.law.forms.base import Form
-from saltus.law.minimise import linearise, minimise, residuals
+from saltus.law.minimise import residuals
 
 Array = NDArray[np.float64]
 
-ROUNDINGS = np.geomspace(1e-1, 1e-10, 10)  # of an absolute loss, in shares of the mean loss
-SNAPS = 5  # Newton steps onto the vertex
 CHUNK = 12_000  # numbers (refits x rows) worked on at once: they should fit a processor's cache
 HUBER = Criterion()
 
@@ -54,111 +51,6 @@ def predict_log(form: Form, theta: Array, variables: Mapping[str, ArrayLike]) ->
     """Return log predicted losses (..., n) for internal vectors (..., p) at raw variables (n,)."""
     logs = {name: np.log(np.asarray(variables[name], dtype=float)) for name in form.variables}
     return form.evaluate(theta, logs)[0]
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Checked rows of one fit, in log variables centred on their means."""
-
-    logs: dict[str, Array]  # (n,) each
-    centres: dict[str, float]
-    log_loss: Array  # (n,)
-    weights: Array  # (n,)
-
-    def to_raw(self, form: Form, theta: Array) -> Array:
-        """Undo the centring of internal vectors (..., p)."""
-        return form.rescale(theta, {name: -centre for name, centre in self.centres.items()})
-
-    def to_centred(self, form: Form, theta: Array) -> Array:
-        """Apply the centring to internal vectors (..., p)."""
-        return form.rescale(theta, self.centres)
-
-
-def prepare(
-    form: Form, variables: Mapping[str, ArrayLike], loss: ArrayLike, weights: ArrayLike | None
-) -> Table:
-    """Check and centre the rows; `TableError` for a missing, short or non-positive column."""
-    missing = [name for name in form.variables if name not in variables]
-    if missing:
-        raise TableError(f"{form.equation} needs variable {missing[0]}; found {sorted(variables)}")
-    columns = {name: np.asarray(variables[name], dtype=float) for name in form.variables}
-    columns["loss"] = np.asarray(loss, dtype=float)
-    num = columns["loss"].size
-    for name, values in columns.items():
-        if values.shape != (num,):
-            raise TableError(f"{name} has shape {values.shape}; expected ({num},) as loss has")
-        bad = ~(np.isfinite(values) & (values > 0))
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise TableError(f"{name} is {values[row]} in row {row}; expected a positive number")
-    weight = np.ones(num) if weights is None else np.asarray(weights, dtype=float)
-    if weight.shape != (num,) or not np.all(np.isfinite(weight) & (weight >= 0)):
-        raise TableError(f"weights must be {num} finite numbers that are not negative")
-    needed = len(form.parameters)
-    if int(np.sum(weight > 0)) < needed:
-        raise TableError(
-            f"{form.equation} has {needed} parameters; found {int(np.sum(weight > 0))} rows"
-        )
-    logs = {name: np.log(columns[name]) for name in form.variables}
-    centres = {name: float(logs[form.unit_of.get(name, name)].mean()) for name in form.variables}
-    return Table(
-        logs={name: values - centres[name] for name, values in logs.items()},
-        centres=centres,
-        log_loss=np.log(columns["loss"]),
-        weights=weight,
-    )
-
-
-def descend(
-    form: Form, table: Table, criterion: Criterion, weights: Array, starts: Array, log_loss: Array
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Polish `starts` (m, p) on the criterion; `weights` and `log_loss` are (n,) or (m, n).
-
-    Returns internal vectors (m, p), objectives (m,) and whether each descent converged (m,).
-    """
-    bounds = form.bounds(table.logs, table.log_loss)
-    if criterion.smooth:
-        return minimise(form, table.logs, log_loss, weights, criterion.penalty, starts, bounds)
-    typical = float(np.exp(np.mean(log_loss))) if criterion.raw else 1.0
-    theta, converged = starts, np.ones(len(starts), dtype=bool)
-    for share in ROUNDINGS:
-        penalty = criterion.rounded(share * typical)
-        theta, _, converged = minimise(
-            form, table.logs, log_loss, weights, penalty, theta, bounds, max_iterations=100
-        )
-    ends = residuals(form, table.logs, log_loss, theta, criterion.raw)
-    return theta, criterion.total(ends, weights), converged
-
-
-def snap(form: Form, table: Table, criterion: Criterion, theta: Array) -> Array:
-    """Move `theta` (p,) onto the vertex of an absolute loss whose residuals it nearly zeroes."""
-    typical = float(np.exp(np.mean(table.log_loss))) if criterion.raw else 1.0
-    best = theta
-    for _ in range(SNAPS):
-        residual, slope, _ = linearise(form, table.logs, table.log_loss, best, criterion.raw)
-        active = np.abs(residual) <= ACTIVE * typical
-        if not active.any():
-            break
-        trial = best - np.linalg.lstsq(slope[active], residual[active], rcond=None)[0]
-        ends = np.stack([best, trial])
-        totals = criterion.total(
-            residuals(form, table.logs, table.log_loss, ends, criterion.raw), table.weights
-        )
-        if not totals[1] < totals[0]:
-            break
-        best = trial
-    return best
-
-
-def distinct(theta: Array, objectives: Array, converged: NDArray[np.bool_], floor: float) -> Array:
-    """Return the ends (k, p) of `theta` (m, p) whose objectives differ, the best first."""
-    order = np.argsort(objectives, kind="stable")
-    kept = [order[0]]
-    for i in order[1:]:
-        level = max(float(objectives[kept[-1]]), floor)
-        if converged[i] and objectives[i] > objectives[kept[-1]] + 1e-6 * level:
-            kept.append(i)
-    return theta[kept]
 
 
 def fit(
@@ -210,18 +102,6 @@ def fit(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Refits:
-    """Refits of m reweighted or redrawn tables: internal vectors (m, p) in raw units.
-
-    `objectives` (m,) are theirs and `converged` (m,) says which descents did.
-    """
-
-    theta: Array
-    objectives: Array
-    converged: NDArray[np.bool_]
-
-
 def refit(
     fitted: Fit,
     variables: Mapping[str, ArrayLike],
@@ -250,10 +130,10 @@ def refit(
         starts += form.guesses(table.logs, here, weighting[part])
         tried = [_start(form, table, criterion, weighting[part], start, here) for start in starts]
         if polish == "best":
-            tried = [reduce(_better, tried)]
+            tried = [reduce(better, tried)]
         ends.append(
             reduce(
-                _better,
+                better,
                 [
                     Refits(*descend(form, table, criterion, weighting[part], start.theta, here))
                     for start in tried
@@ -275,13 +155,3 @@ def _start(
     theta = np.clip(theta, lower, upper)
     ends = residuals(form, table.logs, log_loss, theta, criterion.raw)
     return Refits(theta, criterion.total(ends, weights), np.zeros(len(theta), dtype=bool))
-
-
-def _better(one: Refits, other: Refits) -> Refits:
-    """Return, for each table, the refit of lower objective."""
-    take = other.objectives < one.objectives
-    return Refits(
-        np.where(take[:, None], other.theta, one.theta),
-        np.where(take, other.objectives, one.objectives),
-        np.where(take, other.converged, one.converged),
-    )

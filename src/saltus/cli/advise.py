@@ -1,0 +1,97 @@
+"""`saltus advise LAWS --budget FLOPS`: the compute-optimal run, and the most informative ones."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from saltus.cli.law import aligned
+from saltus.errors import SaltusError, TableError
+from saltus.files import write_json
+from saltus.law.advise import belief_of, optimal_allocation, rank_candidates
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("laws", type=Path, metavar="LAWS", help="laws.json of a study, or of saltus law --json")
+    add("--budget", type=float, required=True, metavar="FLOPS", help="compute of one new run")
+    add("--parameter", metavar="NAME", help="rank by this parameter's interval")
+    add("--target", metavar="N,D", help="rank by the interval of the loss predicted there "
+        "(default: the compute-optimal point at ten times the budget)")  # fmt: skip
+    add("--top", type=int, default=8, metavar="NUM", help="candidates to print (default: 8)")
+    add("--json", type=Path, metavar="OUT.json", help="write all candidates there")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Read the law, rank, print. Raises `SaltusError` in one line."""
+    if not 0 < options.budget < float("inf"):
+        raise SaltusError(f"--budget: found {options.budget:g}, expected positive FLOPs")
+    if options.top < 1:
+        raise SaltusError(f"--top: found {options.top}, expected at least 1")
+    target = _target(options.target)
+    if target is not None and options.parameter is not None:
+        raise SaltusError("--target and --parameter: found both, expected one")
+    try:
+        laws = json.loads(options.laws.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SaltusError(f"{options.laws}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise SaltusError(f"{options.laws}: not JSON ({error})") from error
+    try:
+        belief = belief_of(laws if isinstance(laws, dict) else {})
+        best = optimal_allocation(belief, options.budget)
+        ranked = rank_candidates(belief, options.budget, parameter=options.parameter, target=target)
+    except TableError as error:
+        raise TableError(f"{options.laws}: {error}") from error
+    if options.json is not None:
+        write_json(options.json, {"optimum": best, **ranked})
+    print("\n".join(_told(best, ranked, belief.status, belief.flops_per_pair, options.top)))
+
+
+def _target(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        params, tokens = (float(part) for part in text.split(","))
+    except ValueError:
+        params = tokens = 0.0
+    if not (params > 0 and tokens > 0):
+        raise SaltusError(f"--target: found '{text}', expected two positive numbers N,D")
+    return params, tokens
+
+
+def _told(
+    best: Mapping[str, Any], ranked: Mapping[str, Any], status: str, pair: float, top: int
+) -> list[str]:
+    lines = [
+        f"compute-optimal at C = {best['flops']:.3g} = {pair:.3g} N D:",
+        f"  N = {best['params']:.3g} {_ends(best['params_interval'])}, "
+        f"D = {best['tokens']:.3g} {_ends(best['tokens_interval'])}, "
+        f"loss {best['loss']:.4g} {_ends(best['loss_interval'])}"
+        + ("   (beyond the table: an extrapolation)" if best["beyond_table"] else ""),
+        "",
+    ]
+    what = ranked["quantity"]
+    if ranked["target"] is not None:
+        goal = ranked["target"]
+        what = f"the loss at N = {goal['params']:.3g}, D = {goal['tokens']:.3g}"
+    known = f"{ranked['value']:.4g} {_ends(ranked['interval'])}"
+    lines.append(f"one run that narrows {what} = {known} most:")
+    rows = [["N", "D", "FLOPs", "of the budget", "expected loss", "narrower by"]]
+    for each in ranked["candidates"][:top]:
+        share = 100 * each["flops"] / best["flops"]
+        rows.append(
+            [f"{each['params']:.3g}", f"{each['tokens']:.3g}", f"{each['flops']:.3g}",
+             f"{share:.3g} %", f"{each['loss']:.4g}", f"{100 * each['shrink']:.1f} %"]
+        )  # fmt: skip
+    lines += [f"  {line}" for line in aligned(rows)]
+    lines.append(f"of {len(ranked['candidates'])} candidates within the budget; one seed each")
+    if status != "converged":
+        lines.append(f"not certain: the law's certificate says {status}")
+    return lines
+
+
+def _ends(ends: list[float]) -> str:
+    return f"[{ends[0]:.3g}, {ends[1]:.3g}]"

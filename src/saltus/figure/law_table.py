@@ -1,0 +1,106 @@
+"""A law of any table: losses with the law and its band above, what it leaves over below.
+
+The horizontal axis is the law's first variable; its second, where there is one, is the colour, and
+the law is drawn at six of its values.
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from saltus.figure import style, words
+from saltus.law.answer import Doubt
+from saltus.law.solve import Fit
+from saltus.law.table import Rows
+
+NUM_LINES = 6
+NUM_POINTS = 80
+LABELS = {"N": "parameters N", "D": "tokens D", "C": "compute C (FLOPs)", "U": "unique tokens U"}
+COLOURS = "viridis"
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "eta": "η", "alpha_N": "α_N", "alpha_D": "α_D"}
+
+
+@style.themed
+def draw(rows: Rows, fitted: Fit, doubt: Doubt) -> Figure:
+    """Return the figure of checked rows, their fit and its intervals."""
+    first, *others = fitted.form.variables
+    figure = style.canvas(7.0)
+    grid = figure.add_gridspec(2, 1, height_ratios=[2.1, 1])
+    top = figure.add_subplot(grid[0])
+    below = figure.add_subplot(grid[1], sharex=top)
+    second = others[0] if others else None
+    scale = None
+    if second is not None:
+        values = rows.variables[second]
+        scale = ScalarMappable(LogNorm(values.min(), values.max()), COLOURS)
+    _law(top, rows, fitted, doubt, scale)
+    _points(top, rows.variables[first], rows.loss, rows, second, scale)
+    percent = 100 * np.expm1(fitted.residuals)
+    below.axhline(0, color=style.SOFT, linewidth=1)
+    _points(below, rows.variables[first], percent, rows, second, scale)
+    values = rows.variables[first]
+    style.log_axis(top.xaxis, float(values.min()), float(values.max()))
+    style.log_axis(top.yaxis, float(rows.loss.min()), float(rows.loss.max()))
+    top.tick_params(labelbottom=False)
+    top.set_ylabel(f"loss ({rows.columns['loss']})")
+    below.set_ylabel("law above the loss (%)")
+    below.set_xlabel(LABELS.get(first, first))
+    limit = 1.08 * float(np.max(np.abs(percent)))
+    below.set_ylim(-limit, limit)
+    if scale is not None and second is not None:
+        figure.colorbar(
+            scale, ax=[top, below], label=LABELS.get(second, second), aspect=40, pad=0.02
+        )
+    exponents = [name for name in fitted.form.parameters if name not in fitted.form.log_parameters]
+    told = [
+        f"{GREEK.get(name, name)} = {fitted.parameters[name]:.3g}{_ends(doubt, name)}"
+        for name in exponents
+    ]
+    style.subtitle(top, fitted.form.equation, "      ".join(told))
+    status = fitted.certificate.status
+    below.annotate(
+        f"n = {words.plural(rows.num, 'row')}; certificate: {status}; 95 %: {doubt.method}",
+        (0, -0.34), xycoords="axes fraction", fontsize=8, color=style.SOFT,
+    )  # fmt: skip
+    return figure
+
+
+def _ends(doubt: Doubt, name: str) -> str:
+    ends = doubt.parameters.get(name)
+    if ends is None or None in ends:
+        return ""
+    return f" [{ends[0]:.3g}, {ends[1]:.3g}]"
+
+
+def _points(
+    axes: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    rows: Rows,
+    second: str | None,
+    scale: ScalarMappable | None,
+) -> None:
+    colour = style.INK if scale is None or second is None else scale.to_rgba(rows.variables[second])
+    axes.scatter(x, y, c=colour, s=16, edgecolors="white", linewidths=0.4, zorder=4)
+
+
+def _law(axes: Axes, rows: Rows, fitted: Fit, doubt: Doubt, scale: ScalarMappable | None) -> None:
+    """Draw the law along its first variable, at values of the second that the table has."""
+    first, *others = fitted.form.variables
+    x = np.geomspace(rows.variables[first].min(), rows.variables[first].max(), NUM_POINTS)
+    levels: list[dict[str, float]] = [{}]
+    if others:
+        second = np.sort(rows.variables[others[0]])
+        places = np.linspace(0, len(second) - 1, NUM_LINES).astype(int)
+        chosen = np.unique(second[places])
+        rest = {name: float(np.median(rows.variables[name])) for name in others[1:]}
+        levels = [{others[0]: float(value), **rest} for value in chosen]
+    for level in levels:
+        table = {first: x, **{name: np.full(NUM_POINTS, value) for name, value in level.items()}}
+        colour = style.INK if scale is None else scale.to_rgba(np.array([level[others[0]]]))[0]
+        axes.plot(x, fitted.predict(table), color=colour, linewidth=1.4, zorder=3)
+        if doubt.spread is not None:
+            low, high = doubt.spread.band(table)
+            axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0, zorder=1)
