@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 GRID = 25  # values of N, and of D, among the candidates
 BEYOND = 10.0  # the default target is the optimum at so many budgets
-SPAN = 10.0  # candidates go so far beyond the table, or to the budget's optimum
+SPAN = 2.0  # candidates go so far beyond the table, or to the optimum of the budget
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ def rank_candidates(
             f"{nearest(parameter, belief.form.parameters)}"
         )
     if target is None:
-        target = tuple(np.exp(belief.optimum(BEYOND * flops)))  # type: ignore[assignment]
+        target = tuple(np.exp(belief.optimum(BEYOND * flops)))
     assert target is not None
     if parameter is None:
         wanted = belief.slope(np.array([target[0]]), np.array([target[1]]))[0]
