@@ -12,7 +12,9 @@ from typing import Any
 from saltus.cli.foreign import check_picture, read_foreign
 from saltus.errors import SaltusError, TableError, nearest
 from saltus.files import write_bytes, write_json
+from saltus.law.agreement import NAMES
 from saltus.law.answer import INTERVALS, answer
+from saltus.law.conventions import conventions
 from saltus.law.criterion import LOSSES, RESIDUALS, Criterion
 from saltus.law.forms import FORMS, ONE_VARIABLE, Form
 from saltus.law.summary import plain
@@ -50,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bootstrap", type=int, default=4000, metavar="NUM", help="resamples (default: 4000)")
     add("--cluster", metavar="COLUMN", help="rows that belong together, for any interval")
     add("--seed", type=int, default=0, help="of starts and resamples (default: 0)")
+    add(
+        "--conventions",
+        action="store_true",
+        help="how exponents move with what N and C count (total, non-embedding, exact, 6ND)",
+    )
     add("--json", type=Path, metavar="OUT.json", help="write all numbers there")
     add("--figure", type=Path, metavar="OUT.svg|OUT.png", help="draw the law and its residuals")
 
@@ -79,6 +86,11 @@ def run(options: argparse.Namespace) -> None:
     found, fitted, doubt = answer(
         rows, form, criterion=criterion, interval=interval, num=options.bootstrap, seed=options.seed
     )
+    if options.conventions:
+        try:
+            found["conventions"] = conventions(rows, criterion=criterion, seed=options.seed)
+        except (TableError, KeyError) as error:
+            raise TableError(f"{options.table}: {error}") from error
     if options.json is not None:
         write_json(options.json, plain(found))
     if options.figure is not None:
@@ -134,7 +146,54 @@ def told(name: str, rows: Rows, found: Mapping[str, Any]) -> list[str]:
         f"residuals    {found['residuals']['rms_percent']:.3g} % r.m.s., "
         f"largest {found['residuals']['max_percent']:.3g} %",
     ]
+    if "approaches" in found:
+        lines += ["", *_approaches(found["approaches"]), found["verdict"]["text"]]
+    if "conventions" in found:
+        lines += ["", *_conventions(found["conventions"])]
     return lines
+
+
+def _approaches(found: Mapping[str, Any]) -> list[str]:
+    """Return a, N* and D* by the three approaches."""
+    largest = next((e["optimum"][0]["flops"] for e in found.values() if e["optimum"]), 0.0)
+    lines = [["compute-optimal", "a", "95 %", f"N* at C = {largest:.3g}", "D*"]]
+    refused = []
+    for name, entry in found.items():
+        if entry["reason"]:
+            refused.append(f"{NAMES[name]}: {entry['reason']}")
+        if entry["a"] is None:
+            continue
+        line = [NAMES[name], f"{entry['a']:.3f}"]
+        line.append("–" if entry["interval"] is None else _interval(entry["interval"]))
+        line += [_count(entry["optimum"][0], count) for count in ("params", "tokens")]
+        lines.append(line)
+    return (aligned(lines) if len(lines) > 1 else []) + refused
+
+
+def _count(optimum: Mapping[str, Any], name: str) -> str:
+    ends = optimum[f"{name}_interval"]
+    told = f"{optimum[name]:.3g}"
+    return told if ends is None else f"{told} [{ends[0]:.2g}, {ends[1]:.2g}]"
+
+
+def _conventions(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return how exponents move between conventions."""
+    lines = [["N", "C", "alpha", "beta", "residual", *(f"a: {name}" for name in NAMES.values())]]
+    for row in found:
+        line = [row["params"], row["flops"]]
+        line += [_short(row[name], row[f"{name}_interval"]) for name in ("alpha", "beta")]
+        line.append(f"{row['rms_percent']:.2g} %")
+        line += [_short(row["a"][name]["a"], row["a"][name]["interval"]) for name in NAMES]
+        lines.append(line)
+    return [*aligned(lines), "95 %: delete-one-size jackknife; –: refused or no interval"]
+
+
+def _short(value: float | None, ends: Sequence[float | None] | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" + (
+        "" if ends is None or None in ends else f" [{ends[0]:.2f}, {ends[1]:.2f}]"
+    )
 
 
 def _parameters(found: Mapping[str, Any]) -> list[str]:

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saltus.errors import SaltusError
+from saltus.law.agreement import three_approaches
 from saltus.law.bootstrap import bootstrap
 from saltus.law.coverage import coverage_of
 from saltus.law.criterion import Criterion
+from saltus.law.curves import mean_points
 from saltus.law.forms.base import Form
 from saltus.law.influence import leave_one_size_out, leave_worst_out
-from saltus.law.intervals import MIN_SIZES, Intervals, jackknife
+from saltus.law.intervals import MIN_SIZES, Intervals, allocation_exponent, jackknife
 from saltus.law.profile import ALLOCATION, NoLikelihoodError, profile
 from saltus.law.solve import HUBER, Fit, fit
 from saltus.law.table import Rows
@@ -173,6 +175,25 @@ def uncertainty_entry(
     }
 
 
+def _allocation(fitted: Fit, doubt: Doubt) -> dict[str, Any] | None:
+    """Return a and b = 1 - a of N ~ C^a, D ~ C^b with the interval of a; None without exponents."""
+    law = fitted.parameters
+    if not {"alpha", "beta"} <= set(law):
+        return None
+    a = float(allocation_exponent(law["alpha"], law["beta"]))
+    return {"a": a, "b": 1.0 - a, "interval": doubt.allocation}
+
+
+def _approaches(rows: Rows, fitted: Fit, doubt: Doubt) -> dict[str, Any]:
+    """Return the three approaches and their verdict, of a law in N and D."""
+    if set(fitted.form.variables) != {"N", "D"}:
+        return {}
+    params, tokens = rows.variables["N"], rows.variables["D"]
+    flops = FLOPS_PER_PAIR * params * tokens if rows.flops is None else rows.flops
+    points = mean_points(rows.sizes, params, tokens, flops, rows.loss)
+    return three_approaches(points, fitted, doubt.allocation, doubt.spread)
+
+
 def answer(
     rows: Rows,
     form: Form,
@@ -195,6 +216,7 @@ def answer(
         "unconverged_refits": doubt.unconverged,
         "audit": doubt.audit,
         "coverage": doubt.coverage,
+        "allocation": _allocation(fitted, doubt),
         "objective": fitted.objective,
         "criterion": {
             "loss": criterion.loss,
@@ -205,6 +227,7 @@ def answer(
         },
         "certificate": certificate_entry(fitted, rows),
         "residuals": residual_entry(fitted, rows.loss),
+        **_approaches(rows, fitted, doubt),
         "uncertainty": uncertainty_entry(fitted, doubt.spread, rows.variables, rows.flops),
         "columns": rows.columns,
         "range": {

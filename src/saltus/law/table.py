@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from saltus.errors import TableError, nearest
+from saltus.law.curves import merge_alike
 from saltus.law.forms.base import Form
 
 Array = NDArray[np.float64]
@@ -34,8 +35,8 @@ LARGEST = 1e300
 class Rows:
     """The rows of one fit: `variables` and `loss` (n,) as given, and what labels they have.
 
-    `sizes` are the labels of sizes, by default N; `replicas` the (size, seed) of each row, or None
-    if the table has no seeds; `clusters` the user's own, or None. `flops` is None if there is no
+    `sizes` are the labels of sizes, by default N to one percent; `replicas` the (size, seed) of
+    each row, or None if the table has no seeds; `clusters` the user's own, or None. `flops` is None if there is no
     such column. `columns` says which column was taken for what, `dropped` what was left out.
     """
 
@@ -192,9 +193,7 @@ def read_rows(
             )
     first = values[variables[0]]
     sizes = (
-        [str(value) for value in frame[chosen["size"]]]
-        if "size" in chosen
-        else [f"{value:.12g}" for value in first]
+        [str(value) for value in frame[chosen["size"]]] if "size" in chosen else merge_alike(first)
     )
     replicas = None
     if "seed" in chosen:

@@ -1,0 +1,72 @@
+"""How the exponents move with what is counted: which parameters, and exact FLOPs or 6ND.
+
+The convention is a choice and no interval carries it, so all of them are shown (Porian et al. 2024:
+head FLOPs alone move an exponent of allocation from .84 to .70).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from saltus.errors import TableError
+from saltus.law.agreement import three_approaches
+from saltus.law.criterion import Criterion
+from saltus.law.curves import mean_points
+from saltus.law.forms import Chinchilla
+from saltus.law.intervals import jackknife
+from saltus.law.solve import HUBER, fit
+from saltus.law.table import Rows, positive
+
+PARAMS = ("params_total", "params_nonembedding")
+FLOPS = ("flops_exact", "flops_6nd")
+
+
+def conventions(rows: Rows, *, criterion: Criterion = HUBER, seed: int = 0) -> list[dict[str, Any]]:
+    """Fit Chinchilla's law under every convention of N, and read a under every one of C.
+
+    N is the column that was chosen and each of `params_total` and `params_nonembedding` that is
+    there; C the chosen column, `flops_exact`, `flops_6nd`, and 6 N D with the N at hand. Intervals
+    are the delete-one-size jackknife's, None where sizes are too few. Raises `TableError` where
+    the table has only one convention.
+    """
+    frame, columns = rows.frame, rows.columns
+    names = list(dict.fromkeys([columns["params"], *PARAMS]))
+    computes = list(dict.fromkeys([*([columns["flops"]] if "flops" in columns else []), *FLOPS]))
+    names = [name for name in names if name in frame.columns]
+    computes = [name for name in computes if name in frame.columns]
+    if len(names) < 2 and not computes:
+        raise TableError(
+            "--conventions: found one column of parameters and none of FLOPs, expected "
+            f"{', '.join(PARAMS)} or {', '.join(FLOPS)} beside it"
+        )
+    tokens = rows.variables["D"]
+    form, told = Chinchilla(), []
+    for name in names:
+        params = positive(frame, name)
+        variables = {"N": params, "D": tokens}
+        fitted = fit(form, variables, rows.loss, criterion=criterion, seed=seed)
+        errors = jackknife(fitted, variables, rows.loss, rows.sizes, rows.replicas)
+        intervals = {} if errors is None else errors.parameter_intervals()
+        allocation = None if errors is None else errors.allocation_interval()
+        for compute in [*computes, f"6 {name} D"]:
+            flops = positive(frame, compute) if compute in frame.columns else 6.0 * params * tokens
+            points = mean_points(rows.sizes, params, tokens, flops, rows.loss)
+            found = three_approaches(points, fitted, allocation, errors)
+            told.append(
+                {
+                    "params": name,
+                    "flops": compute,
+                    "alpha": fitted.parameters["alpha"],
+                    "alpha_interval": intervals.get("alpha"),
+                    "beta": fitted.parameters["beta"],
+                    "beta_interval": intervals.get("beta"),
+                    "rms_percent": float(100 * np.sqrt(np.mean(np.expm1(fitted.residuals) ** 2))),
+                    "status": fitted.certificate.status,
+                    "a": {
+                        approach: {key: entry[key] for key in ("a", "interval", "reason")}
+                        for approach, entry in found["approaches"].items()
+                    },
+                    "verdict": found["verdict"],
+                }
+            )
+    return told
