@@ -1,6 +1,6 @@
 """Coverage of every interval of a law, by simulation: writes src/saltus/law/coverage.csv.
 
-    python bench/coverage.py [--ladders 1000] [--processes 2]
+    python bench/coverage.py [--ladders 1000] [--beside 1000] [--processes 2]
 
 A ladder is 8 or 5 sizes x 5 seeds x 4 horizons (64-fold) from a known law. Seed noise is 1 % of the
 loss: half of its variance common to the horizons of a (size, seed) replica, half of each row.
@@ -10,7 +10,8 @@ the law and one new replica at four times the largest size and twice the longest
 
 The jackknife and the bootstraps (200 resamples) are of the default fit, Huber's loss with
 delta = .001; the profile is of squares, with components of scatter, and needs no ends: the truth is
-inside where its statistic is below the limit. Bootstraps and profile are tried on 8 sizes only.
+inside where its statistic is below the limit. Bootstraps and profile are tried on 8 sizes only, and
+on the first `--beside` ladders.
 An interval that cannot be given counts as a miss; `refused` is their share.
 """
 
@@ -46,9 +47,9 @@ BEYOND = {"N": np.array([12e6]), "D": np.array([128e6])}
 Hit = tuple[str, str, bool | None, float]  # method, quantity, inside (None: refused), width
 
 
-def ladder(job: tuple[int, float, int]) -> list[Hit]:
+def ladder(job: tuple[int, float, int, bool]) -> list[Hit]:
     """Simulate one ladder and hold every interval against the truth."""
-    num_sizes, misfit, number = job
+    num_sizes, misfit, number, beside = job
     generator = np.random.default_rng([20, num_sizes, int(misfit > 0), number])
     form = Chinchilla()
     size = np.repeat(np.arange(num_sizes), SEEDS * HORIZONS)
@@ -69,7 +70,7 @@ def ladder(job: tuple[int, float, int]) -> list[Hit]:
     errors = jackknife(fitted, table, loss, sizes, replicas)
     assert errors is not None
     hits = list(_held(errors, "jackknife", new, actual))
-    if num_sizes == DESIGNS[0][0]:
+    if beside:
         for what in BOOTSTRAPS:
             drawn = bootstrap(
                 fitted, table, loss, what=what, sizes=sizes, replicas=replicas,
@@ -117,13 +118,15 @@ def main() -> None:
     """Run all designs and write the table."""
     parser = argparse.ArgumentParser(description="Coverage of the law's intervals.")
     parser.add_argument("--ladders", type=int, default=1000)
+    parser.add_argument("--beside", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     rows = []
     for num_sizes, misfit in DESIGNS:
         begun = time.perf_counter()
-        jobs = [(num_sizes, misfit, number) for number in range(given.ladders)]
+        beside = given.beside if num_sizes == DESIGNS[0][0] else 0
+        jobs = [(num_sizes, misfit, i, i < beside) for i in range(given.ladders)]
         found: dict[tuple[str, str], list[tuple[bool | None, float]]] = {}
         with multiprocessing.Pool(given.processes) as pool:
             for hits in pool.imap_unordered(ladder, jobs, chunksize=4):
