@@ -123,14 +123,14 @@ def refusal(form: Form, below: Rows, above: Rows) -> str:
         return "no row below the cut repeats a token"
     sizes, needed = len(set(below.sizes)), len(form.parameters) + SPARE_ROWS
     if sizes < SIZE_PARAMETERS:
-        return f"{sizes} sizes below the cut; needs {SIZE_PARAMETERS}"
+        return f"{sizes} sizes below the cut, needs {SIZE_PARAMETERS}"
     if len(below) < needed:
-        return f"{len(below)} rows below the cut; {len(form.parameters)} parameters need {needed}"
+        return f"{len(below)} rows below the cut, {len(form.parameters)} parameters need {needed}"
     points = len(set(zip(below.variables["N"], below.variables["D"], strict=True)))
     if points < len(form.parameters):
         return f"{points} points (N, D) below the cut for {len(form.parameters)} parameters"
     if len(above) < MIN_ABOVE:
-        return f"{len(above)} rows above the cut; needs {MIN_ABOVE}"
+        return f"{len(above)} rows above the cut, needs {MIN_ABOVE}"
     return ""
 
 
@@ -178,12 +178,12 @@ def _error(trial: Trial) -> float:
 
 def _why_none(trials: Sequence[Trial]) -> str:
     """Return why no form was chosen: what became of each."""
-    told = [
-        f"{trial.form.name}: "
-        + (trial.reason if trial.made is None else trial.made.fitted.certificate.status)
-        for trial in trials
-    ]
-    return f"no form is tested and certified as converged ({'; '.join(told)})"
+    names: dict[str, list[str]] = {}
+    for trial in trials:
+        fate = trial.reason if trial.made is None else trial.made.fitted.certificate.status
+        names.setdefault(fate, []).append(trial.form.name)
+    told = "; ".join(f"{', '.join(forms)}: {fate}" for fate, forms in names.items())
+    return f"no form was tested and certified as converged ({told})"
 
 
 @dataclass(frozen=True, eq=False)

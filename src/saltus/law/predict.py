@@ -198,8 +198,9 @@ def _variables(runs: pd.DataFrame, target: Target) -> tuple[Rows, dict[str, Arra
 def score_prediction(prediction: Mapping[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
     """Return the `heldout` entry: the prediction held to the usable `runs` of its size, once.
 
-    The baseline is the next smaller size's mean loss at the same tokens. Raises `TableError` when
-    the runs of the other sizes are not those that it was made from, or a horizon is not in it.
+    `prediction_sha256` is for whoever read it from a file: null, it was made on the spot. The
+    baseline is the next smaller size's mean loss at the same tokens. Raises `TableError` when the
+    runs of the other sizes are not those that it was made from, or a horizon is not in it.
     """
     labels = runs["size"].astype(str)
     held, smaller = runs[labels == prediction["size"]], runs[labels.isin(prediction["sizes"])]
@@ -222,6 +223,7 @@ def score_prediction(prediction: Mapping[str, Any], runs: pd.DataFrame) -> dict[
         },
         "comparison": prediction["comparison"],
         "rows_sha256": prediction["rows_sha256"],
+        "prediction_sha256": None,
     }
     if prediction["form"] is None:
         return entry
