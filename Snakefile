@@ -1,5 +1,5 @@
-# The whole study as a DAG: text -> tokenizer -> shards -> train -> probe -> tables -> laws,
-# thresholds, calibration -> figures -> report. Paths are known here and in workflow/rules only.
+# The whole study as a DAG: text -> tokenizer -> shards -> train -> probe -> prediction -> tables ->
+# laws, thresholds, calibration -> figures -> report. Paths are known here and in workflow/rules only.
 #
 #   snakemake --cores 2                          the default study, config.yaml
 #   snakemake --cores 2 --config study=smoke     studies/smoke.yaml, or any path to a study file
@@ -12,7 +12,7 @@ from saltus.code import code_hash
 from saltus.errors import SaltusError
 from saltus.preflight import check_machine, check_options, hold_folder, study_path
 from saltus.study import load_study
-from saltus.workflow import Jobs
+from saltus.workflow import PREDICTION, Jobs
 
 try:
     check_options(config)

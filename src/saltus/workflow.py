@@ -26,6 +26,9 @@ FIGURES = (
     "calibration-size",
 )
 
+PREDICTION = ("saltus.law.summary", "saltus.tables")
+"""The modules whose code decides what is predicted; their hash stands in the prediction."""
+
 
 def canonical(value: Any) -> str:
     """Return JSON with sorted keys and no spaces."""
@@ -135,6 +138,26 @@ class Jobs:
             "config": study.model_dump(mode="json"),
         }
 
+    @property
+    def largest(self) -> str:
+        """Return the size that the laws are held to: the one with most parameters, N of the law."""
+        sizes = self.study.family.sizes
+        totals = {name: count_parameters(self.study.shape(name)).total for name in sizes}
+        return max(reversed(list(sizes)), key=totals.__getitem__)
+
+    def prediction(self) -> str:
+        """Return what is predicted of the largest size, and how: its design and no result."""
+        shape, horizons = self.study.shape(self.largest), self.study.training.horizons
+        flops = flops_per_token(shape)
+        target = {
+            "size": self.largest,
+            "params_total": count_parameters(shape).total,
+            "tokens": horizons,
+            "flops_exact": [float(flops) * horizon for horizon in horizons],
+        }
+        asked = {"training_domains": self.training_domains, "target": target}
+        return canonical({**asked, **self.study.law.model_dump()})
+
     def laws(self) -> str:
         """Return how laws are fitted."""
         return canonical({"sweep": self.is_sweep, **self.study.law.model_dump()})
@@ -156,13 +179,15 @@ class Jobs:
             for block in range(len(self.study.blocks(size)))
         ]
 
-    def folders(self, root: str) -> list[str]:
-        """Return the folder of every (size, replica block) under `root`."""
-        return [f"{root}/{size}/block{block}" for size, block in self.blocks()]
+    def folders(self, root: str, *, below_largest: bool = False) -> list[str]:
+        """Return the folder of every (size, replica block) under `root`, or of smaller sizes."""
+        kept = [(s, b) for s, b in self.blocks() if not (below_largest and s == self.largest)]
+        return [f"{root}/{size}/block{block}" for size, block in kept]
 
-    def files(self, root: str, names: list[str]) -> list[str]:
-        """Return the parquet files `names` of every folder under `root`."""
-        return [f"{folder}/{name}.parquet" for folder in self.folders(root) for name in names]
+    def files(self, root: str, names: list[str], *, below_largest: bool = False) -> list[str]:
+        """Return the parquet files `names` of every such folder."""
+        folders = self.folders(root, below_largest=below_largest)
+        return [f"{folder}/{name}.parquet" for folder in folders for name in names]
 
     def priority(self, size: str) -> int:
         """Return the MFLOPs of a size's first block: the longest starts first."""

@@ -9,8 +9,14 @@ import pytest
 
 from saltus.errors import TableError
 from saltus.law.checks import cut_offs, seed_percent
-from saltus.law.predict import hold_out_largest
-from saltus.law.summary import plain, summarise_laws
+from saltus.law.solve import HUBER
+from saltus.law.summary import (
+    plain,
+    summarise_chinchilla,
+    summarise_envelope,
+    summarise_heldout,
+    summarise_laws,
+)
 
 MakeRuns = Callable[..., pd.DataFrame]
 
@@ -47,9 +53,9 @@ def test_the_largest_size_is_held_out_and_predicted(make_runs: MakeRuns) -> None
         assert row["inside"] == (row["low"] <= row["actual"] <= row["high"])
     changed = runs.copy()
     changed.loc[changed["size"] == "s5", "loss_text"] *= 2
-    again = hold_out_largest(changed)
-    assert again.rows[0]["predicted"] == held["rows"][0]["predicted"]
-    assert again.inside_share == 0.0
+    again = summarise_heldout(changed, HUBER, 0, None)
+    assert again["rows"][0]["predicted"] == held["rows"][0]["predicted"]
+    assert again["inside_share"] == 0.0
 
 
 def test_four_sizes_predict_without_an_interval(make_runs: MakeRuns) -> None:
@@ -108,7 +114,7 @@ def test_a_missing_column_is_named(make_runs: MakeRuns) -> None:
 
 def test_the_held_out_prediction_has_a_baseline_and_a_certificate(make_runs: MakeRuns) -> None:
     runs = make_runs(sizes=6, seeds=3)
-    held = summarise_laws(runs)["heldout"]
+    held = summarise_heldout(runs, HUBER, 0, None)
     assert held["baseline"] == "mean loss of s4 at the same tokens"
     means = runs[runs["size"] == "s4"].groupby("tokens")["loss_text"].mean()
     last = runs[runs["size"] == "s5"]
@@ -118,16 +124,17 @@ def test_the_held_out_prediction_has_a_baseline_and_a_certificate(make_runs: Mak
     assert held["interval_method"] == "delete-one-size jackknife, t with 2 degrees of freedom"
     assert held["unconverged_refits"] == 0
     gap = runs[(runs["size"] != "s4") | (runs["tokens"] != runs["tokens"].max())]
-    assert summarise_laws(gap)["heldout"]["baseline_error_percent"] is None
+    assert summarise_heldout(gap, HUBER, 0, None)["baseline_error_percent"] is None
 
 
 def test_residuals_stand_beside_the_spread_of_seeds(make_runs: MakeRuns) -> None:
     runs = make_runs(sizes=6, seeds=40, noise=0.01)
-    residuals = summarise_laws(runs)["chinchilla"]["residuals"]
+    residuals = summarise_chinchilla(runs, {}, HUBER, 0)[0]["residuals"]
     assert residuals["seed_percent"] == pytest.approx(1.0, rel=0.1)
     assert residuals["rms_percent"] == pytest.approx(residuals["seed_percent"], rel=0.2)
     moved = runs["loss_text"] * np.where(runs["size"].isin(["s1", "s4"]), 1.05, 1.0)
-    worse = summarise_laws(runs.assign(loss_text=moved))["chinchilla"]["residuals"]
+    moved_runs = runs.assign(loss_text=moved)
+    worse = summarise_chinchilla(moved_runs, {}, HUBER, 0)[0]["residuals"]
     assert worse["seed_percent"] == pytest.approx(residuals["seed_percent"], rel=1e-9)
     assert worse["rms_percent"] > 1.5 * worse["seed_percent"]
     assert seed_percent(make_runs(sizes=4, seeds=1)) is None
@@ -164,6 +171,6 @@ def test_the_band_is_the_jackknifes(make_runs: MakeRuns) -> None:
 
 
 def test_the_envelope_counts_its_unconverged_refits(make_runs: MakeRuns) -> None:
-    envelope = summarise_laws(make_runs(sizes=6, seeds=3))["envelope"]
+    envelope = summarise_envelope(make_runs(sizes=6, seeds=3), HUBER, 0)
     assert envelope["unconverged_refits"] == 0
     assert envelope["intervals"]["alpha"] is not None

@@ -1,9 +1,34 @@
 # What the tables say: laws, thresholds, calibration. Tables in, small tables out; no checkpoints.
 
 
+# Written before any rule reads a row of the largest size, which is no input here (`tables` waits for it).
+rule prediction:
+    input:
+        JOBS.folders(f"{ROOT}/train", below_largest=True),
+        JOBS.files(f"{ROOT}/probe", ["items", "losses"], below_largest=True),
+    output:
+        f"{ROOT}/prediction.json",
+    log:
+        f"{ROOT}/logs/prediction.log",
+    benchmark:
+        f"{ROOT}/benchmarks/prediction.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+    params:
+        spec=JOBS.prediction(),
+        code="".join(map(code_hash, PREDICTION)),
+        folders=JOBS.folders(f"{ROOT}/train", below_largest=True)
+        + JOBS.folders(f"{ROOT}/probe", below_largest=True),
+    shell:
+        "saltus stage prediction --spec {params.spec:q} --code {params.code}"
+        " --input {params.folders} --out {output} 2> {log}"
+
+
 rule laws:
     input:
         f"{ROOT}/tables/runs.parquet",
+        f"{ROOT}/prediction.json",
     output:
         JOBS.law_outputs(ROOT),
     log:

@@ -40,6 +40,7 @@ rule tables:
     input:
         JOBS.folders(f"{ROOT}/train"),
         JOBS.files(f"{ROOT}/probe", ["items", "tokens", "losses"]),
+        foretold=ancient(f"{ROOT}/prediction.json"),  # first; what it says changes no table
     output:
         tables=expand(
             f"{ROOT}/tables/{{name}}.parquet",

@@ -1,12 +1,13 @@
-"""`saltus analyse [STUDY]`: tables, laws, thresholds, calibration, figures, without Snakemake."""
+"""`saltus analyse [STUDY]`: prediction, tables, laws, and all after it, without Snakemake."""
 
 import argparse
 from pathlib import Path
 
 from saltus.cli import stages
 from saltus.cli.options import add_study, results_of, study_of
+from saltus.code import code_hash
 from saltus.errors import TableError
-from saltus.workflow import Jobs
+from saltus.workflow import PREDICTION, Jobs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +30,20 @@ def run(options: argparse.Namespace) -> None:
         return [tables / f"{name}.parquet" for name in names]
 
     call = stages.call
+    known = [
+        *jobs.folders(str(root / "train"), below_largest=True),
+        *jobs.folders(str(root / "probe"), below_largest=True),
+    ]
+    foretold = root / "prediction.json"
+    call(
+        stages.prediction,
+        foretold,
+        jobs.prediction(),
+        input=[Path(folder) for folder in known],
+        code="".join(map(code_hash, PREDICTION)),
+    )
     call(stages.tables, tables, jobs.tables(), input=trained + probed)
-    call(stages.laws, root, jobs.laws(), input=named("runs"))
+    call(stages.laws, root, jobs.laws(), input=[*named("runs"), foretold])
     call(stages.thresholds, tables, input=named("items", "runs"))
     calibrated = named("tokens", "items", "runs")
     call(stages.calibration, tables, jobs.calibration(), input=calibrated)

@@ -22,8 +22,8 @@ TABLES = (
     "reliability",
     "rates",
 )
-DOCUMENTS = ("laws.json", "study.json", "machine.json", "rates.json")
-OPTIONAL = ("rates", "rates.json")
+DOCUMENTS = ("laws.json", "prediction.json", "study.json", "machine.json", "rates.json")
+OPTIONAL = ("rates", "rates.json", "prediction.json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

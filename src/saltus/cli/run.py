@@ -173,7 +173,7 @@ def _probe(jobs: Jobs, spec: TrainSpec, root: Path, records: Records, device: st
 def _analyse(jobs: Jobs, root: Path, records: Records, options: argparse.Namespace) -> None:
     """Make tables, laws, figures and report unless they are of these probes already."""
     probes = [_probed_of(jobs, spec, root) for spec in jobs.study.train_specs()]
-    asked = [jobs.tables(), jobs.laws(), jobs.calibration()]
+    asked = [jobs.prediction(), jobs.tables(), jobs.laws(), jobs.calibration()]
     wanted = fingerprint(probes, asked, [code_hash(module) for module in ANALYSIS])
     if records.holds("analysis", wanted) and (root / "report.html").exists():
         print(root / "report.html")

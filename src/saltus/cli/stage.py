@@ -35,6 +35,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "shards": stages.shards,
     "train": stages.train,
     "probe": stages.probe,
+    "prediction": stages.prediction,
     "tables": stages.tables,
     "laws": stages.laws,
     "thresholds": stages.thresholds,

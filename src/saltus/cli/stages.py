@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saltus.files import read_json, read_table, write_json, write_table, write_text
+from saltus.files import read_json, read_table, sha256_of, write_json, write_table, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,16 +112,25 @@ def _joined(folders: Sequence[Path], name: str) -> "pd.DataFrame":
     return pd.concat([table for table in found if len(table)] or found[:1], ignore_index=True)
 
 
+def _runs(
+    folders: Sequence[Path], domains: Sequence[str]
+) -> tuple["pd.DataFrame", list[dict[str, Any]], "pd.DataFrame", "pd.DataFrame"]:
+    """Return the runs of training folders, then probing folders; statuses, losses and items."""
+    from saltus.tables import runs_table
+
+    half = len(folders) // 2
+    statuses = [read_json(folder / "status.json") for folder in folders[:half]]
+    losses, items = (_joined(folders[half:], f"{name}.parquet") for name in ("losses", "items"))
+    return runs_table(statuses, losses, items, domains), statuses, losses, items
+
+
 def tables(options: argparse.Namespace) -> None:
     """Join the jobs' outputs: `--input` holds all training folders, then all probing folders."""
-    from saltus.tables import runs_table, with_runs
+    from saltus.tables import with_runs
 
     half = len(options.input) // 2
     trained, probed = options.input[:half], options.input[half:]
-    statuses = [read_json(folder / "status.json") for folder in trained]
-    items = _joined(probed, "items.parquet")
-    losses = _joined(probed, "losses.parquet")
-    runs = runs_table(statuses, losses, items, options.spec["training_domains"])
+    runs, statuses, losses, items = _runs(options.input, options.spec["training_domains"])
     write_table(options.out / "runs.parquet", runs)
     write_table(options.out / "curves.parquet", _joined(trained, "curve.parquet"))
     for name, table in (
@@ -133,6 +142,32 @@ def tables(options: argparse.Namespace) -> None:
     study = options.out.parent
     write_json(study / "study.json", options.spec["study"])
     write_json(study / "machine.json", _machine(statuses))
+
+
+def prediction(options: argparse.Namespace) -> None:
+    """Predict the largest size and write it down before anything of it is read.
+
+    `--input` holds all training folders, then all probing folders, of the sizes below it; of the
+    largest the spec has the design: N, horizons, FLOPs.
+    """
+    import pandas as pd
+
+    from saltus.law.criterion import Criterion
+    from saltus.law.predict import Target, predict_largest
+    from saltus.law.summary import COLUMNS, plain, usable_runs
+
+    spec = options.spec
+    runs = pd.DataFrame(columns=list(COLUMNS))
+    if options.input:
+        runs = _runs(options.input, spec["training_domains"])[0]
+    kept, dropped = usable_runs(runs, spec["minimum_tokens"])
+    found = predict_largest(
+        kept,
+        Target(**spec["target"]),
+        minimum_tokens=spec["minimum_tokens"],
+        criterion=Criterion(delta=spec["delta"]),
+    )
+    write_json(options.out, plain({**found, "dropped": dropped, "code": options.code}))
 
 
 def _machine(statuses: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -160,7 +195,10 @@ def _processor() -> str:
 
 
 def laws(options: argparse.Namespace) -> None:
-    """Fit the laws of `runs`; with learning-rate factors, the rate rule as well."""
+    """Fit the laws; with learning-rate factors, the rate rule as well.
+
+    `--input` is runs, then the prediction that is now held to them.
+    """
     from saltus.law.criterion import Criterion
     from saltus.law.rates import fit_rate_rule
     from saltus.law.summary import summarise_laws
@@ -172,7 +210,13 @@ def laws(options: argparse.Namespace) -> None:
         write_json(options.out / "rates.json", rule)
     spec = options.spec
     criterion = Criterion(delta=spec["delta"])
-    found = summarise_laws(runs, criterion=criterion, minimum_tokens=spec["minimum_tokens"])
+    found = summarise_laws(
+        runs,
+        criterion=criterion,
+        minimum_tokens=spec["minimum_tokens"],
+        prediction=read_json(options.input[1]),
+    )
+    found["heldout"]["prediction_sha256"] = sha256_of(options.input[1])
     write_json(options.out / "laws.json", found)
 
 

@@ -150,7 +150,7 @@ def _handles(tables: Tables) -> list[Any]:
     if held:
         handles += [
             Line2D([], [], color=style.INK, linewidth=1.1, linestyle=(0, (4, 2)),
-                   label=f"law without {held['size']}"),
+                   label=f"{held.get('form') or 'law'} without {held['size']}"),
             Patch(facecolor="none", edgecolor=style.SOFT, hatch="//////", linewidth=0,
                   label="95 % prediction"),
             Line2D([], [], color=style.SOFT, marker="D", markerfacecolor="white", markersize=5,
@@ -196,7 +196,8 @@ def prediction(held: Mapping[str, Any]) -> str:
     error, baseline = errors_of(held)
     told = words.percent(error, 2)
     repeated = f"repeating the next smaller size's loss ({words.percent(baseline, 2)})"
-    law = f"A law fitted without {held['size']}"
+    named = f" ({held['form']})" if held.get("form") else ""
+    law = f"A law{named} fitted without {held['size']}"
     doubt = "" if certified(held) == "converged" else f" (its certificate: {certified(held)})"
     if not np.isfinite(baseline):
         return f"{law}{doubt} is off by {told} on average, with no baseline beside it; {inside}."

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from saltus.law.criterion import Criterion
+from saltus.law.forecast import rms_percent as rms_percent
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import MIN_SIZES, Jackknife
 from saltus.law.predict import sizes_in_order, variables_of
@@ -15,11 +16,6 @@ from saltus.law.solve import fit
 NUM_BAND_TOKENS = 12
 MIN_HORIZONS = 3  # B, beta and their sum with E: fewer fix no exponent of tokens
 Usable = Callable[[int], pd.DataFrame]
-
-
-def rms_percent(residuals: np.ndarray) -> float:
-    """Return the root mean square of log residuals (n,) as percent of the measured loss."""
-    return float(np.sqrt(np.mean((100.0 * np.expm1(residuals)) ** 2)))
 
 
 def seed_percent(runs: pd.DataFrame) -> float | None:

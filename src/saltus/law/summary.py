@@ -18,10 +18,12 @@ from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla, PowerLaw
 from saltus.law.intervals import MIN_SIZES, Jackknife, jackknife
 from saltus.law.predict import (
-    hold_out_largest,
+    predict_largest,
     replicas_of,
+    score_prediction,
     sizes_in_order,
     variables_of,
+    without_largest,
 )
 from saltus.law.solve import HUBER, Fit, fit
 
@@ -151,22 +153,14 @@ def summarise_chinchilla(
     return entry, fitted
 
 
-def summarise_heldout(runs: pd.DataFrame, criterion: Criterion, seed: int) -> dict[str, Any]:
-    """Return the `heldout` entry of usable `runs`."""
-    held = hold_out_largest(runs, criterion=criterion, seed=seed)
-    return {
-        "status": "fitted" if held.fitted is not None else "too few sizes",
-        "reason": held.reason,
-        "size": held.size or None,
-        "rows": held.rows,
-        "mean_absolute_error_percent": held.mean_absolute_error_percent,
-        "inside_share": held.inside_share,
-        "baseline": f"mean loss of {held.baseline_size} at the same tokens" if held.rows else None,
-        "baseline_error_percent": held.baseline_error_percent,
-        "certificate": None if held.fitted is None else held.fitted.certificate.to_dict(),
-        **jackknife_entries(held.errors),
-        "parameters": None if held.fitted is None else held.fitted.parameters,
-    }
+def summarise_heldout(
+    runs: pd.DataFrame, criterion: Criterion, seed: int, prediction: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the `heldout` entry of usable `runs`; without a `prediction`, one is made here."""
+    if prediction is None:
+        smaller, target = without_largest(runs)
+        prediction = predict_largest(smaller, target, criterion=criterion, seed=seed)
+    return score_prediction(prediction, runs)
 
 
 def summarise_envelope(runs: pd.DataFrame, criterion: Criterion, seed: int) -> dict[str, Any]:
@@ -187,10 +181,16 @@ def summarise_envelope(runs: pd.DataFrame, criterion: Criterion, seed: int) -> d
 
 
 def summarise_laws(
-    runs: pd.DataFrame, *, criterion: Criterion = HUBER, minimum_tokens: int = 0, seed: int = 0
+    runs: pd.DataFrame,
+    *,
+    criterion: Criterion = HUBER,
+    minimum_tokens: int = 0,
+    seed: int = 0,
+    prediction: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of `laws.json` for a `runs` table.
 
+    `prediction` is the content of `prediction.json`, written before the largest size was read.
     Too few sizes or rows give a status and a reason in place of numbers. Raises `TableError` only
     if a column is missing or a value can be no count or loss.
     """
@@ -219,7 +219,7 @@ def summarise_laws(
     summary: dict[str, Any] = plain(
         {
             "chinchilla": chinchilla,
-            "heldout": summarise_heldout(kept, criterion, seed),
+            "heldout": summarise_heldout(kept, criterion, seed, prediction),
             "envelope": summarise_envelope(kept, criterion, seed),
             "fitted": rows,
         }

@@ -24,7 +24,8 @@ class Grid:
 
 def grids(tables: Tables) -> list[Grid]:
     """Return the report's tables in order; an empty one is left out."""
-    made = [sizes(tables), laws(tables), cut_offs(tables), heldout(tables), thresholds(tables),
+    made = [sizes(tables), laws(tables), cut_offs(tables), forms(tables), heldout(tables),
+            thresholds(tables),
             calibration(tables), provenance(tables)]  # fmt: skip
     return [grid for grid in made if grid.rows]
 
@@ -106,6 +107,35 @@ def cut_offs(tables: Tables) -> Grid:
         "The law by its shortest horizon", "laws.json: chinchilla.sensitivity",
         ("horizons", "alpha", "beta", "E", "r.m.s. residual", "runs", "certificate"), tuple(rows),
         "The study's own cut-off is among them; no interval carries this choice.",
+    )  # fmt: skip
+
+
+def forms(tables: Tables) -> Grid:
+    """Return every form's prediction above a cut in compute, on sizes below the largest."""
+    found = (tables.laws.get("heldout") or {}).get("comparison") or {}
+    rows = [
+        (
+            str(trial["form"]),
+            words.percent(trial["mean_absolute_error_percent"], 2),
+            words.percent(100 * words.finite(trial["inside_share"]), 0),
+            words.percent(trial["rms_percent"], 2),
+            str((trial["certificate"] or {}).get("status", words.ABSENT)),
+            "chosen" if trial["form"] == found["chosen"] else str(trial["reason"]),
+        )
+        for trial in found.get("forms") or []
+    ]
+    note = (
+        f"Sizes below the largest: fitted to {found['rows_below']} runs of at most "
+        f"{words.power(found['cut_flops'])} FLOPs, held to the {found['rows_above']} above. Of "
+        "the forms certified as converged, the one of least error predicts the largest size."
+        if rows
+        else ""
+    )
+    return Grid(
+        "Forms compared by prediction", "laws.json: heldout.comparison",
+        ("form", "error above the cut", "inside 95 %", "r.m.s. below", "certificate", "remark"),
+        tuple(rows),
+        note,
     )  # fmt: skip
 
 
