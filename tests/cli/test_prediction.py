@@ -16,7 +16,7 @@ from saltus.cli import analyse, stages
 from saltus.cli.options import add_study
 from saltus.errors import TableError
 from saltus.files import sha256_of
-from saltus.law.forms import Kaplan
+from saltus.law.forms import Chinchilla, Kaplan
 from saltus.model.count import count_parameters
 from saltus.study import load_study
 from saltus.train.engine import Engine
@@ -83,8 +83,12 @@ def ladder(folder: Path, widths: tuple[int, ...]) -> Path:
 
 
 @pytest.fixture
-def jobs(folder: Path) -> Jobs:
-    """Return the jobs of a study of six sizes, the largest not the last, all trained and probed."""
+def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    """Return the jobs of a study of six sizes, the largest not the last, all trained and probed.
+
+    Two forms stand for all: the others take longer and change nothing here.
+    """
+    monkeypatch.setattr("saltus.law.compare.CANDIDATES", (Chinchilla(), Kaplan()))
     jobs = Jobs(load_study(ladder(folder, (4, 8, 12, 64, 24, 40))))
     noise = np.random.default_rng(0)
     for size, block in jobs.blocks():

@@ -28,10 +28,12 @@ def modified(folder: Path) -> dict[str, int]:
 def test_a_new_size_runs_that_size_and_what_follows(workspace: Workspace) -> None:
     new = "    s5: {width: 32, depth: 2, heads: 2}\n"
     workspace.replace(STUDY, LAST_SIZE, LAST_SIZE + new)
-    assert workspace.planned(*SMOKE) == {"train_s5": 1, "probe": 1, **AFTER_PROBING}
+    changed = {"train_s5": 1, "probe": 1, "prediction": 1}
+    assert workspace.planned(*SMOKE) == {**changed, **AFTER_PROBING}
 
 
 def test_a_new_block_of_one_size_runs_that_block_and_what_follows(workspace: Workspace) -> None:
+    """The prediction stays: the block is of the largest size, which it has not read."""
     new = LAST_SIZE.replace("heads: 2}", "heads: 2, blocks: [[0, 1], [2]]}")
     workspace.replace(STUDY, LAST_SIZE, new)
     assert workspace.planned(*SMOKE) == {"train_s4": 1, "probe": 1, **AFTER_PROBING}
@@ -45,6 +47,32 @@ def test_a_caption_and_a_figure_retrain_nothing(workspace: Workspace) -> None:
     with (workspace.folder / "src" / "saltus" / "train" / "job.py").open("a") as stream:
         stream.write("\n# a comment is not code\n")
     assert workspace.planned(*SMOKE) == {"figures": 1, "report_html": 1, "all": 1}
+
+
+def test_code_of_the_laws_trains_and_probes_nothing(workspace: Workspace) -> None:
+    with (workspace.folder / "src" / "saltus" / "law" / "compare.py").open("a") as stream:
+        stream.write("\nANOTHER = 1\n")
+    assert workspace.planned(*SMOKE) == {"prediction": 1, **AFTER_PROBING}
+
+
+def test_the_prediction_reads_nothing_of_the_largest_size_and_tables_wait_for_it(
+    fresh: Workspace,
+) -> None:
+    output = fresh.snakemake("--dry-run", "--forceall", *SMOKE)
+    blocks = re.split(r"^(?:local)?rule ", output, flags=re.M)[1:]
+    inputs = {
+        block.split(":", 1)[0]: re.findall(r"^ +input: (.*)$", block, re.M)[0].split(", ")
+        for block in blocks
+        if "input: " in block
+    }
+    sizes = {re.sub(r".*/(s\d)/.*", r"\1", name) for name in inputs["prediction"]}
+    assert sizes == {"s1", "s2", "s3"}
+    assert len(inputs["prediction"]) == 3 * (1 + 2)
+    assert "results/smoke/prediction.json" in inputs["tables"]
+    assert "results/smoke/prediction.json" in inputs["laws"]
+    command = re.findall(r"saltus stage prediction .*", fresh.snakemake(
+        "--dry-run", "--forceall", "--printshellcmds", *SMOKE))  # fmt: skip
+    assert len(command) == 1 and "/s3/" in command[0] and "/s4/" not in command[0]
 
 
 def test_other_code_and_other_words_rerun_their_readers_alone(workspace: Workspace) -> None:

@@ -40,7 +40,9 @@ rule tables:
     input:
         JOBS.folders(f"{ROOT}/train"),
         JOBS.files(f"{ROOT}/probe", ["items", "tokens", "losses"]),
-        foretold=ancient(f"{ROOT}/prediction.json"),  # first; what it says changes no table
+        # Nothing of the largest size is read before its prediction is on disk. Not ancient(): Snakemake
+        # would then pass over the other inputs whenever the prediction is made anew.
+        foretold=f"{ROOT}/prediction.json",
     output:
         tables=expand(
             f"{ROOT}/tables/{{name}}.parquet",
