@@ -148,6 +148,8 @@ def told(name: str, rows: Rows, found: Mapping[str, Any]) -> list[str]:
     ]
     if "approaches" in found:
         lines += ["", *_approaches(found["approaches"]), found["verdict"]["text"]]
+    if "heldout" in found:
+        lines += ["", *_heldout(found["heldout"])]
     if "conventions" in found:
         lines += ["", *_conventions(found["conventions"])]
     return lines
@@ -174,6 +176,45 @@ def _count(optimum: Mapping[str, Any], name: str) -> str:
     ends = optimum[f"{name}_interval"]
     told = f"{optimum[name]:.3g}"
     return told if ends is None else f"{told} [{ends[0]:.2g}, {ends[1]:.2g}]"
+
+
+def _heldout(found: Mapping[str, Any]) -> list[str]:
+    """Return every form's prediction above the cut, and the chosen form's of the largest size."""
+    lines = [["predicted", "error above the cut", "inside 95 %", "residual below", "certificate"]]
+    refused = []
+    for trial in found["forms"]:
+        error = trial["mean_absolute_error_percent"]
+        if error is None:
+            refused.append(f"{trial['form']}: {trial['reason']}")
+            continue
+        inside = trial["inside_share"]
+        lines.append(
+            [
+                trial["form"] + (" (chosen)" if trial["form"] == found["chosen"] else ""),
+                f"{error:.2f} %",
+                "–" if inside is None else f"{100 * inside:.0f} %",
+                f"{trial['rms_percent']:.2f} %",
+                trial["certificate"]["status"],
+            ]
+        )
+    out = (aligned(lines) if len(lines) > 1 else []) + refused
+    if found["cut_flops"] is not None:
+        out.append(
+            f"fitted to {found['rows_below']} rows of at most {found['cut_flops']:.3g} FLOPs, held "
+            f"to the {found['rows_above']} above, sizes below the largest"
+        )
+    largest = found["largest"]
+    if largest["mean_absolute_error_percent"] is None:
+        return [*out, f"largest size {largest['size']}: not predicted, {largest['reason']}"]
+    inside, baseline = largest["inside_share"], largest["baseline_error_percent"]
+    told = (
+        f"largest size {largest['size']}, {largest['rows']} rows, by {largest['form']}: error "
+        f"{largest['mean_absolute_error_percent']:.2f} %"
+    )
+    told += "; no interval" if inside is None else f", {100 * inside:.0f} % inside 95 %"
+    if baseline is not None:
+        told += f"; repeating the next smaller size's loss: {baseline:.2f} %"
+    return [*out, told]
 
 
 def _conventions(found: Sequence[Mapping[str, Any]]) -> list[str]:

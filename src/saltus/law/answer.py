@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from saltus.errors import SaltusError
 from saltus.law.agreement import three_approaches
 from saltus.law.bootstrap import bootstrap
+from saltus.law.compare import compare_forms
 from saltus.law.coverage import coverage_of
 from saltus.law.criterion import Criterion
 from saltus.law.curves import mean_points
@@ -25,6 +26,7 @@ from saltus.law.table import Rows
 
 Array = NDArray[np.float64]
 Interval = Literal["jackknife", "bootstrap", "profile"]
+BESIDE = ("rows", "replicas within size", "the law")
 FLOPS_PER_PAIR = 6.0  # C = 6 N D
 INTERVALS: tuple[Interval, ...] = get_args(Interval)
 Ends = tuple[float | None, float | None] | None
@@ -194,6 +196,71 @@ def _approaches(rows: Rows, fitted: Fit, doubt: Doubt) -> dict[str, Any]:
     return three_approaches(points, fitted, doubt.allocation, doubt.spread)
 
 
+def _heldout(rows: Rows, fitted: Fit, seed: int) -> dict[str, Any]:
+    """Return how every form foretells rows above a cut, and the chosen one the largest size."""
+    if not {"N", "D"} <= set(fitted.form.variables):
+        return {}
+    found = compare_forms(
+        rows.variables,
+        rows.loss,
+        rows.sizes,
+        rows.replicas,
+        rows.flops,
+        criterion=fitted.criterion,
+        seed=seed,
+    )
+    return {"heldout": found.to_dict()}
+
+
+def beside_entry(rows: Rows, fitted: Fit, *, num: int, seed: int) -> list[dict[str, Any]]:
+    """Return the intervals of every other method: bootstraps of the fit, and the profile.
+
+    The profile is of squares, which have a likelihood, and so of another fit than Huber's.
+    """
+    told: list[dict[str, Any]] = []
+    num_sizes = len(set(rows.sizes))
+    for what in BESIDE:
+        drawn = bootstrap(
+            fitted,
+            rows.variables,
+            rows.loss,
+            what=what,
+            sizes=rows.sizes,
+            replicas=rows.replicas,
+            num=num,
+            seed=seed,
+        )
+        told.append(
+            {
+                "method": drawn.method,
+                "reason": "",
+                "intervals": drawn.parameter_intervals(),
+                "allocation": drawn.allocation_interval(),
+                "unconverged_refits": drawn.unconverged,
+                "audit": {"refitted": drawn.audited, "improvable": drawn.improvable},
+                "coverage": coverage_of(fitted.form.name, drawn.kind, num_sizes),
+            }
+        )
+    squares = Criterion("squared")
+    other = fit(fitted.form, rows.variables, rows.loss, criterion=squares, seed=seed)
+    entry: dict[str, Any] = {
+        "method": f"profile of a normal likelihood; {squares}",
+        "reason": "",
+        "intervals": None,
+        "allocation": None,
+        "unconverged_refits": None,
+        "audit": None,
+        "coverage": coverage_of(fitted.form.name, "profile", num_sizes),
+        "parameters": other.parameters,
+    }
+    try:
+        found = _profile(other, rows)
+    except SaltusError as error:
+        return [*told, {**entry, "reason": str(error.__cause__)}]
+    found_entry = {"intervals": found.parameters, "allocation": found.allocation}
+    return [*told, {**entry, **found_entry, "method": found.method}]
+
+
 def answer(
     rows: Rows,
     form: Form,
@@ -202,8 +269,12 @@ def answer(
     interval: Interval | None = None,
     num: int = 4000,
     seed: int = 0,
+    heldout: bool = True,
 ) -> tuple[dict[str, Any], Fit, Doubt]:
-    """Fit `form` to checked rows; return its entry, the fit and its intervals."""
+    """Fit `form` to checked rows; return its entry, the fit and its intervals.
+
+    `heldout` asks for the comparison of forms by prediction too.
+    """
     fitted = fit(form, rows.variables, rows.loss, criterion=criterion, seed=seed)
     doubt = doubt_of(fitted, rows, choose_interval(rows, interval), num=num, seed=seed)
     entry: dict[str, Any] = {
@@ -228,6 +299,7 @@ def answer(
         "certificate": certificate_entry(fitted, rows),
         "residuals": residual_entry(fitted, rows.loss),
         **_approaches(rows, fitted, doubt),
+        **(_heldout(rows, fitted, seed) if heldout else {}),
         "uncertainty": uncertainty_entry(fitted, doubt.spread, rows.variables, rows.flops),
         "columns": rows.columns,
         "range": {

@@ -9,7 +9,7 @@ import pandas as pd
 from saltus.law.criterion import Criterion
 from saltus.law.forecast import rms_percent as rms_percent
 from saltus.law.forms import Chinchilla
-from saltus.law.intervals import MIN_SIZES, Jackknife
+from saltus.law.intervals import MIN_SIZES, Intervals
 from saltus.law.predict import sizes_in_order, variables_of
 from saltus.law.solve import fit
 
@@ -32,7 +32,7 @@ def seed_percent(runs: pd.DataFrame) -> float | None:
     return float(100.0 * np.sqrt((within**2).sum() / freedom))
 
 
-def band(runs: pd.DataFrame, errors: Jackknife) -> list[dict[str, Any]]:
+def band(runs: pd.DataFrame, errors: Intervals) -> list[dict[str, Any]]:
     """Return the law's 95 % jackknife band: rows of size, tokens, low, high (nats per token).
 
     Every size at the same log-spaced tokens, from the shortest to the longest horizon fitted.

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from saltus.errors import TableError
-from saltus.law.approaches import average_seeds, fit_envelope, parametric_allocation
-from saltus.law.checks import band, rms_percent, seed_percent, sensitivity
+from saltus.law.answer import answer, beside_entry
+from saltus.law.approaches import average_seeds, fit_envelope
+from saltus.law.checks import band, seed_percent, sensitivity
 from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla, PowerLaw
-from saltus.law.intervals import MIN_SIZES, Jackknife, jackknife
+from saltus.law.intervals import MIN_SIZES, Jackknife
 from saltus.law.predict import (
     predict_largest,
     replicas_of,
@@ -25,7 +26,8 @@ from saltus.law.predict import (
     variables_of,
     without_largest,
 )
-from saltus.law.solve import HUBER, Fit, fit
+from saltus.law.solve import HUBER, Fit
+from saltus.law.table import Rows
 
 COLUMNS = (
     "run", "size", "seed", "horizon", "params_total", "tokens", "flops_exact", "loss_text",
@@ -36,6 +38,7 @@ ENVELOPE_CONVENTION = {
     "compute": "flops_exact",
     "loss": "loss_text (nats/token), mean over seeds, annealed checkpoints",
 }
+NUM_BESIDE = 1000  # resamples of the bootstraps that stand beside the jackknife
 OPEN_END = 1e300  # an interval end beyond this says nothing: null
 
 
@@ -127,30 +130,31 @@ def summarise_chinchilla(
         entry["status"] = "too few rows"
         entry["reason"] = f"{len(runs)} rows; {form.equation} needs {needed}"
         return entry, None
-    table = variables_of(runs)
-    loss = runs["loss_text"].to_numpy(dtype=float)
-    fitted = fit(form, table, loss, criterion=criterion, seed=seed)
-    labels = [str(size) for size in runs["size"]]
-    errors = jackknife(fitted, table, loss, labels, replicas_of(runs))
-    allocation = parametric_allocation(fitted, errors)
-    percent = 100.0 * np.expm1(fitted.residuals)
-    entry |= {
-        "parameters": fitted.parameters,
-        "intervals": intervals_of(errors),
-        **jackknife_entries(errors),
-        "objective": fitted.objective,
-        "delta": criterion.delta,
-        "certificate": fitted.certificate.to_dict(),
-        "allocation": {"a": allocation.a, "b": allocation.b, "interval": allocation.interval},
-        "residuals": {
-            "rms_percent": rms_percent(fitted.residuals),
-            "max_percent": float(np.max(np.abs(percent))),
-            "seed_percent": seed_percent(runs),
-        },
-    }
-    if errors is not None:
-        entry["band"] = band(runs, errors)
+    rows = study_rows(runs, dropped)
+    found, fitted, doubt = answer(
+        rows, form, criterion=criterion, interval="jackknife", seed=seed, heldout=False
+    )
+    found["residuals"]["seed_percent"] = seed_percent(runs)
+    beside = beside_entry(rows, fitted, num=NUM_BESIDE, seed=seed)
+    entry = {**found, **entry, "delta": criterion.delta, "beside": beside}
+    if doubt.spread is not None:
+        entry["band"] = band(runs, doubt.spread)
     return entry, fitted
+
+
+def study_rows(runs: pd.DataFrame, dropped: dict[str, int]) -> Rows:
+    """Return usable `runs` of a study as the rows of its law."""
+    return Rows(
+        variables=variables_of(runs),
+        loss=runs["loss_text"].to_numpy(dtype=float),
+        sizes=[str(size) for size in runs["size"]],
+        replicas=[f"{size}/{seed}" for size, seed in replicas_of(runs)],
+        clusters=None,
+        flops=runs["flops_exact"].to_numpy(dtype=float),
+        columns={**CONVENTION, "flops": "flops_exact"},
+        dropped=dropped,
+        frame=runs,
+    )
 
 
 def summarise_heldout(
@@ -219,6 +223,8 @@ def summarise_laws(
     summary: dict[str, Any] = plain(
         {
             "chinchilla": chinchilla,
+            "approaches": chinchilla.pop("approaches", None),
+            "verdict": chinchilla.pop("verdict", None),
             "heldout": summarise_heldout(kept, criterion, seed, prediction),
             "envelope": summarise_envelope(kept, criterion, seed),
             "fitted": rows,

@@ -37,7 +37,8 @@ class Rows:
 
     `sizes` are the labels of sizes, by default N to one percent; `replicas` the (size, seed) of
     each row, or None if the table has no seeds; `clusters` the user's own, or None. `flops` is None
-    if there is no such column. `columns` says which column was taken for what, `dropped` what was left out.
+    if there is no such column. `columns` says which column was taken for what, `dropped` what was
+    left out.
     """
 
     variables: dict[str, Array]
