@@ -26,9 +26,6 @@ FIGURES = (
     "calibration-size",
 )
 
-PREDICTION = ("saltus.law.summary", "saltus.tables")
-"""The modules whose code decides what is predicted; their hash stands in the prediction."""
-
 
 def canonical(value: Any) -> str:
     """Return JSON with sorted keys and no spaces."""

@@ -9,6 +9,7 @@ import pytest
 
 from saltus.errors import TableError
 from saltus.law.checks import cut_offs, seed_percent
+from saltus.law.forms import Chinchilla, Kaplan
 from saltus.law.solve import HUBER
 from saltus.law.summary import (
     plain,
@@ -19,6 +20,12 @@ from saltus.law.summary import (
 )
 
 MakeRuns = Callable[..., pd.DataFrame]
+
+
+@pytest.fixture(autouse=True)
+def two_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two forms stand for all in the comparison: the others take longer to fit."""
+    monkeypatch.setattr("saltus.law.compare.CANDIDATES", (Chinchilla(), Kaplan()))
 
 
 def test_a_full_ladder_fills_every_entry(make_runs: MakeRuns) -> None:

@@ -7,7 +7,7 @@ from saltus.cli import stages
 from saltus.cli.options import add_study, results_of, study_of
 from saltus.code import code_hash
 from saltus.errors import TableError
-from saltus.workflow import PREDICTION, Jobs
+from saltus.workflow import Jobs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
         foretold,
         jobs.prediction(),
         input=[Path(folder) for folder in known],
-        code="".join(map(code_hash, PREDICTION)),
+        code=code_hash("saltus.law.summary") + code_hash("saltus.tables"),
     )
     call(stages.tables, tables, jobs.tables(), input=trained + probed)
     call(stages.laws, root, jobs.laws(), input=[*named("runs"), foretold])
