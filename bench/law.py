@@ -1,0 +1,341 @@
+"""Fits and bootstraps of Chinchilla's law against usual practice: time, and objective reached.
+
+    python bench/law.py [--rows 50 240 2000] [--noise none normal tail] [--seeds 5] [--quick]
+
+The peer is `peers/chinchilla.py`: 4,500 starts of L-BFGS-B and 4,000 resamples by BFGS, both with
+numeric gradients. Both sides run in this process on one core with one thread, in turns. Its times
+are those of a fresh random part of its starts and resamples in each round, scaled to all. Its
+objective is the best of all its starts where `peer_starts` says 4500, else of a random part of
+them, and is then polished. Writes bench/law.csv after every table; what the peer found is kept
+under `--work`, so a bench that was stopped is taken up again.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy is imported
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+from peers import chinchilla as peer
+from scipy.optimize import minimize
+
+from saltus.code import code_hash
+from saltus.law.forms import Chinchilla
+from saltus.law.solve import Fit, fit, refit
+
+Array = NDArray[np.float64]
+Table = dict[str, Array]
+
+TRUTH = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}  # Hoffmann et al. 2022
+NOISES = ("none", "normal", "tail")
+NOISE = 0.01  # of the loss; `tail` is a t with 2 degrees of freedom times this
+LINEARITY = (240, 480, 960, 2000, 4000)
+ALL_STARTS = {(50, 0), (240, 0)}  # (rows, seed): all 4,500 starts of the peer
+POLISHED = 10  # ends of the peer that are polished, the best first
+TOLERANCE = 1e-9  # relative; of n delta^2 where a table is (nearly) exact
+PEER_ORDER = [1, 2, 0, 3, 4]  # our internal vector is log E, log A, log B, alpha, beta
+
+
+def simulate(num: int, noise: str, seed: int) -> Table:
+    """Return `num` rows of the law with N and D spread evenly in log over four decades each."""
+    generator = np.random.default_rng([num, NOISES.index(noise), seed])
+    table = {
+        "N": 10 ** generator.uniform(6, 10, num),
+        "D": 10 ** generator.uniform(8, 12, num),
+    }
+    drawn = {
+        "none": lambda: np.zeros(num),
+        "normal": lambda: generator.normal(size=num),
+        "tail": lambda: generator.standard_t(2, size=num),
+    }[noise]()
+    table["loss"] = Chinchilla().predict(TRUTH, table) * np.exp(NOISE * drawn)
+    return table
+
+
+def ours_fit(table: Table) -> Fit:
+    """Return our fit of a table."""
+    return fit(Chinchilla(), table, table["loss"])
+
+
+def ours_bootstrap(fitted: Fit, table: Table, loss: Array, num: int, seed: int) -> Array:
+    """Return the internal vectors (num, 5) of resampled rows."""
+    rows = len(loss)
+    weights = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), num)
+    return refit(fitted, table, loss, weights).theta
+
+
+def polish(theta: Array, rows: tuple[Array, Array, Array]) -> tuple[Array, float]:
+    """Return a point at least as good as `theta`, and its objective, by three of SciPy's methods.
+
+    Central differences and tolerances near rounding, again until a round gains nothing.
+    """
+    best, value = theta, peer.objective(theta, *rows)
+    for _ in range(8):
+        before = value
+        for method, options in (
+            ("L-BFGS-B", {"ftol": 1e-16, "gtol": 1e-13, "maxiter": 2000, "maxfun": 20000}),
+            ("BFGS", {"gtol": 1e-13}),
+            ("Nelder-Mead", {"xatol": 1e-11, "fatol": 0.0, "maxfev": 3000, "adaptive": True}),
+        ):
+            jacobian = {} if method == "Nelder-Mead" else {"jac": "3-point"}
+            with np.errstate(all="ignore"):
+                made = minimize(
+                    peer.objective, best, args=rows, method=method, options=options, **jacobian
+                )
+            if made.fun < value:
+                best, value = made.x, float(made.fun)
+        if not value < before * (1 - 1e-12):
+            break
+    return best, value
+
+
+def peer_best(table: Table, num_starts: int, path: Path) -> dict[str, Any]:
+    """Return the peer's best end of `num_starts` random starts, and its polished best.
+
+    Found once: a record at `path` is read if there is one of as many starts.
+    """
+    if path.exists():
+        record: dict[str, Any] = json.loads(path.read_text())
+        if record["starts"] == num_starts:
+            return record
+    rows, grid = peer.logs(table), peer.starts()
+    chosen = np.random.default_rng(1).permutation(len(grid))[:num_starts]
+    begun = time.perf_counter()
+    ends, values = peer.fit(rows, grid[chosen])
+    seconds = time.perf_counter() - begun
+    theta, value = min((polish(end, rows) for end in ends[:POLISHED]), key=lambda made: made[1])
+    record = {
+        "starts": num_starts,
+        "objective": float(values[0]),
+        "polished": value,
+        "theta": list(theta),
+        "seconds": seconds,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(record))
+    temporary.replace(path)
+    return record
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    """Return how long one call takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def judge(ours: float, theirs: float, rows: int) -> tuple[float, bool]:
+    """Return the relative difference of the objectives, and whether ours is worse.
+
+    An objective counts as at least n delta^2 1e-9.
+    """
+    floor = rows * peer.DELTA**2 * TOLERANCE
+    difference = (ours - theirs) / max(theirs, floor)
+    return difference, ours - theirs > max(TOLERANCE * theirs, floor)
+
+
+def measure(rows: int, noise: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+    """Return the row of one table: times of both sides in turns, then objectives."""
+    table = simulate(rows, noise, seed)
+    columns, grid = peer.logs(table), peer.starts()
+    picks = np.random.default_rng(2)
+    fitted = ours_fit(table)
+    start = np.array(fitted.theta)[PEER_ORDER]
+    times: dict[str, list[float]] = {name: [] for name in ("ours", "peer", "ours_b", "peer_b")}
+    for turn in range(given.rounds):
+        times["ours"].append(seconds_of(lambda: ours_fit(table)))
+        part = grid[picks.choice(len(grid), given.peer_starts, replace=False)]
+        scale = peer.NUM_STARTS / given.peer_starts
+        times["peer"].append(scale * seconds_of(lambda part=part: peer.fit(columns, part)))
+        if seed or turn >= given.bootstrap_rounds:
+            continue
+        scale = peer.NUM_BOOTSTRAPS / given.bootstraps
+        times["ours_b"].append(
+            scale
+            * seconds_of(
+                lambda turn=turn: ours_bootstrap(
+                    fitted, table, table["loss"], given.bootstraps, turn
+                )
+            )
+        )
+        scale = peer.NUM_BOOTSTRAPS / given.peer_bootstraps
+        times["peer_b"].append(
+            scale
+            * seconds_of(
+                lambda turn=turn: peer.bootstrap(start, columns, given.peer_bootstraps, turn)
+            )
+        )
+    num = peer.NUM_STARTS if (rows, seed) in given.all_starts else given.objective_starts
+    record = peer_best(table, num, given.work / "law" / f"{rows}-{noise}-{seed}.json")
+    ours = peer.objective(start, *columns)
+    difference, worse = judge(ours, record["polished"], rows)
+    return {
+        "part": "against",
+        "rows": rows,
+        "noise": noise,
+        "seed": seed,
+        **timing(times["ours"], times["peer"], ""),
+        **timing(times["ours_b"], times["peer_b"], "bootstrap_"),
+        "ours_objective": ours,
+        "peer_objective": record["objective"],
+        "peer_polished_objective": record["polished"],
+        "relative_difference": difference,
+        "worse": worse,
+        "status": fitted.certificate.status,
+        "agreeing": fitted.certificate.agreeing,
+        "peer_starts": record["starts"],
+        "fit_slope": None,
+        "bootstrap_slope": None,
+        "label": label(given, bool(times["ours_b"])),
+        **surroundings(),
+    }
+
+
+def label(given: argparse.Namespace, bootstraps: bool) -> str:
+    """Return what the seconds of the peer (and of ours, if a part) were scaled from, a round."""
+    text = f"peer extrapolated from {given.peer_starts} starts"
+    if not bootstraps:
+        return text
+    text += f" and {given.peer_bootstraps} bootstraps"
+    if given.bootstraps != peer.NUM_BOOTSTRAPS:
+        text += f"; ours from {given.bootstraps} bootstraps"
+    return text
+
+
+def timing(ours: list[float], theirs: list[float], prefix: str) -> dict[str, Any]:
+    """Return medians of seconds over rounds, their extremes, and the ratio; null without rounds."""
+    row: dict[str, Any] = {}
+    for side, seconds in (("ours", ours), ("peer", theirs)):
+        row[f"{side}_{prefix}seconds"] = float(np.median(seconds)) if seconds else None
+        row[f"{side}_{prefix}seconds_min"] = min(seconds, default=None)
+        row[f"{side}_{prefix}seconds_max"] = max(seconds, default=None)
+    names = ("ratio", "ratio_low", "ratio_high", "ratio_min", "ratio_max", "rounds")
+    both = bool(ours) and bool(theirs)
+    found = common.compare(1 / np.array(ours), 1 / np.array(theirs)) if both else {}
+    return row | {prefix + name: found.get(name) for name in names}
+
+
+def linearity(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return our rows over growing tables, each with the slope of log seconds on log rows."""
+    tables = {num: simulate(num, "normal", 0) for num in given.linearity}
+    fits = {num: ours_fit(table) for num, table in tables.items()}
+    alone: dict[int, tuple[list[float], list[float]]] = {num: ([], []) for num in tables}
+    scale = peer.NUM_BOOTSTRAPS / given.bootstraps
+    for turn in range(given.rounds):
+        for num, table in tables.items():
+            alone[num][0].append(seconds_of(lambda table=table: ours_fit(table)))
+            if turn < given.bootstrap_rounds:
+                one = seconds_of(
+                    lambda table=table, num=num, turn=turn: ours_bootstrap(
+                        fits[num], table, table["loss"], given.bootstraps, turn
+                    )
+                )
+                alone[num][1].append(scale * one)
+    logs = np.log(list(tables))
+    slopes = [
+        float(np.polyfit(logs, np.log([np.median(alone[num][k]) for num in tables]), 1)[0])
+        for k in (0, 1)
+    ]
+    return [
+        {
+            "part": "linearity",
+            "rows": num,
+            "noise": "normal",
+            "seed": 0,
+            **timing(alone[num][0], [], ""),
+            **timing(alone[num][1], [], "bootstrap_"),
+            "rounds": given.rounds,
+            "bootstrap_rounds": given.bootstrap_rounds,
+            "ours_objective": fits[num].objective,
+            "status": fits[num].certificate.status,
+            "agreeing": fits[num].certificate.agreeing,
+            "fit_slope": slopes[0],
+            "bootstrap_slope": slopes[1],
+            "label": "" if scale == 1 else f"ours extrapolated from {given.bootstraps} bootstraps",
+            **surroundings(),
+        }
+        for num in tables
+    ]
+
+
+def surroundings() -> dict[str, str]:
+    """Return what every row is marked with."""
+    versions = {"numpy": np.__version__, "scipy": scipy.__version__}
+    load = {"load": f"{os.getloadavg()[0]:.1f}"} if hasattr(os, "getloadavg") else {"load": ""}
+    return {**common.surroundings(), **versions, **load, "code": code_hash("saltus.law.solve")}
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows of both parts as one table; a column that a part lacks is empty."""
+    names = {name: None for row in rows for name in row}
+    common.write_csv(path, [names | row for row in rows])
+
+
+def options() -> argparse.Namespace:
+    """Return what is asked for."""
+    parser = argparse.ArgumentParser(description="Fits of Chinchilla's law against usual practice.")
+    parser.add_argument("--rows", type=int, nargs="+", default=[50, 240, 2000])
+    parser.add_argument("--noise", nargs="+", choices=NOISES, default=list(NOISES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bootstrap-rounds", type=int, default=3, help="at seed 0 only")
+    parser.add_argument("--bootstraps", type=int, default=4000, help="of ours, a round")
+    parser.add_argument("--peer-starts", type=int, default=10, help="timed, a round")
+    parser.add_argument("--peer-bootstraps", type=int, default=10, help="timed, a round")
+    parser.add_argument("--objective-starts", type=int, default=100, help="where not all 4,500")
+    parser.add_argument("--all-seeds", action="store_true", help="all 4,500 starts for every table")
+    parser.add_argument("--core", type=int, default=0)
+    parser.add_argument("--work", type=Path, default=common.ROOT / "results" / "bench")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
+    parser.add_argument("--quick", action="store_true", help="a try of under a minute")
+    given = parser.parse_args()
+    given.linearity, given.all_starts = list(LINEARITY), ALL_STARTS
+    if given.all_seeds:
+        given.all_starts = {(rows, seed) for rows in given.rows for seed in range(given.seeds)}
+    if given.quick:
+        given.rows, given.seeds, given.rounds, given.bootstrap_rounds = [50, 240], 1, 2, 1
+        given.noise = [noise for noise in given.noise if noise != "tail"]
+        given.bootstraps, given.peer_starts, given.peer_bootstraps = 100, 2, 2
+        given.objective_starts, given.all_starts, given.linearity = 6, set(), [240, 480]
+    return given
+
+
+def main() -> None:
+    """Measure every table and write ours beside the peer's."""
+    given = options()
+    common.pin(given.core)
+    rows: list[dict[str, Any]] = []
+    for num in given.rows:
+        for seed in range(given.seeds):
+            for noise in given.noise:
+                row = measure(num, noise, seed, given)
+                rows.append(row)
+                write(given.out, rows)
+                said = f"{num:5} {noise:6} {seed} ours {row['ours_seconds']:.3f} s"
+                said += f" peer {row['peer_seconds']:.0f} s ratio {row['ratio']:.0f}"
+                if row["bootstrap_ratio"] is not None:
+                    said += f" bootstraps {row['ours_bootstrap_seconds']:.1f} s"
+                    said += f" peer {row['peer_bootstrap_seconds']:.0f} s"
+                said += f" objective {row['relative_difference']:+.1e}"
+                print(said, "WORSE" if row["worse"] else row["status"], flush=True)
+    rows += linearity(given)
+    write(given.out, rows)
+    print(f"slopes: fit {rows[-1]['fit_slope']:.2f}, bootstraps {rows[-1]['bootstrap_slope']:.2f}")
+    sys.exit(any(row.get("worse") for row in rows))
+
+
+if __name__ == "__main__":
+    main()
