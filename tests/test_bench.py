@@ -21,12 +21,19 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.syspath_prepend(str(BENCH))
     import common
     import grid
+    import law
     import precision
     import rate
-    from peers import nanogpt
+    from peers import chinchilla, nanogpt
 
     return SimpleNamespace(
-        common=common, grid=grid, precision=precision, rate=rate, nanogpt=nanogpt
+        common=common,
+        grid=grid,
+        law=law,
+        precision=precision,
+        rate=rate,
+        chinchilla=chinchilla,
+        nanogpt=nanogpt,
     )
 
 
@@ -190,6 +197,39 @@ def test_a_short_run_of_the_rate_writes_its_table(tmp_path: Path) -> None:
     assert float(row["ours_tokens_per_second"]) > 0 and row["rounds"] == "2"
     assert 0 < float(row["ours_peak_share"]) < 1 and 0 < float(row["peer_peak_share"]) < 1
     assert float(row["ratio_min"]) <= float(row["ratio_max"])
+
+
+def test_the_usual_grid_has_4500_starts_and_its_objective_is_ours(modules: SimpleNamespace) -> None:
+    law, chinchilla = modules.law, modules.chinchilla
+    starts = chinchilla.starts()
+    assert starts.shape == (chinchilla.NUM_STARTS, 5) and len(np.unique(starts, axis=0)) == 4500
+    table = law.simulate(50, "tail", 3)
+    fitted = law.ours_fit(table)
+    theirs = chinchilla.objective(fitted.theta[law.PEER_ORDER], *chinchilla.logs(table))
+    assert theirs == pytest.approx(fitted.objective, rel=1e-10)
+
+
+def test_a_worse_objective_is_told_from_rounding(modules: SimpleNamespace) -> None:
+    judge = modules.law.judge
+    assert judge(1e-3 * (1 + 1e-8), 1e-3, 50) == (pytest.approx(1e-8), True)
+    assert judge(1e-3 * (1 + 1e-10), 1e-3, 50)[1] is False
+    assert judge(1e-3 * (1 - 1e-3), 1e-3, 50) == (pytest.approx(-1e-3), False)
+    assert judge(4e-14, 0.0, 50)[1] is False and judge(6e-14, 0.0, 50)[1] is True
+
+
+def test_a_short_run_of_the_law_writes_its_table(tmp_path: Path) -> None:
+    command = [sys.executable, BENCH / "law.py", "--quick"]
+    command += ["--work", tmp_path / "work", "--out", tmp_path / "law.csv"]
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    with (tmp_path / "law.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    against = [row for row in rows if row["part"] == "against"]
+    assert {(row["rows"], row["noise"]) for row in against} == {
+        (rows, noise) for rows in ("50", "240") for noise in ("none", "normal")
+    }
+    assert all(float(row["ours_bootstrap_seconds"]) > 0 for row in rows)
+    assert all(row["worse"] == "False" and "extrapolated" in row["label"] for row in against)
+    assert all(float(row["fit_slope"]) for row in rows if row["part"] == "linearity")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
