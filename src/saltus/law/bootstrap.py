@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 NUM_RESAMPLES = 4000
 AUDITED = 0.02  # share of resamples that are fitted again from all starts
 IMPROVABLE = 1e-6  # relative gain of objective that counts
-SMALL = 400_000  # weights in all, below which every start is polished: it costs no time
+SMALL = 100_000  # weights in all, below which every start is polished: it costs no time
 BLOCK = 2_000_000  # weights (resamples x rows) held at once
 
 

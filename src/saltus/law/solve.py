@@ -16,11 +16,13 @@ from saltus.law.certificate import Certificate, certify
 from saltus.law.criterion import Criterion
 from saltus.law.descent import Refits, Table, better, descend, distinct, prepare, snap
 from saltus.law.forms.base import Form
-from saltus.law.minimise import residuals
+from saltus.law.minimise import minimise, residuals
 
 Array = NDArray[np.float64]
 
 CHUNK = 12_000  # numbers (refits x rows) worked on at once: they should fit a processor's cache
+FOLLOWED = 4  # starts that go on if the best of all has not converged
+LONGEST = 4000  # steps for them: some go far down a bent valley, a term on its way to zero
 HUBER = Criterion()
 
 
@@ -79,11 +81,18 @@ def fit(
         form, table, criterion, table.weights, first, table.log_loss
     )
     best = int(np.argmin(objectives))
+    bounds = form.bounds(table.logs, table.log_loss)
+    if criterion.smooth and not converged[best]:
+        some = np.argsort(objectives, kind="stable")[:FOLLOWED]
+        theta[some], objectives[some], converged[some] = minimise(
+            form, table.logs, table.log_loss, table.weights, criterion.penalty,
+            theta[some], bounds, max_iterations=LONGEST,
+        )  # fmt: skip
+        best = int(np.argmin(objectives))
     if not criterion.smooth:
         theta[best] = snap(form, table, criterion, theta[best])
         at = residuals(form, table.logs, table.log_loss, theta[best], criterion.raw)
         objectives[best] = criterion.total(at, table.weights)
-    bounds = form.bounds(table.logs, table.log_loss)
     certificate = certify(
         form, table.logs, table.log_loss, table.weights, criterion, bounds,
         theta, objectives, converged,

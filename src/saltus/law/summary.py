@@ -38,7 +38,7 @@ ENVELOPE_CONVENTION = {
     "compute": "flops_exact",
     "loss": "loss_text (nats/token), mean over seeds, annealed checkpoints",
 }
-NUM_BESIDE = 1000  # resamples of the bootstraps that stand beside the jackknife
+NUM_BESIDE = 500  # resamples of the bootstraps that stand beside the jackknife
 OPEN_END = 1e300  # an interval end beyond this says nothing: null
 
 
