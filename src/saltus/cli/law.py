@@ -13,7 +13,7 @@ from saltus.cli.foreign import check_picture, read_foreign
 from saltus.errors import SaltusError, TableError, nearest
 from saltus.files import write_bytes, write_json
 from saltus.law.agreement import NAMES
-from saltus.law.answer import INTERVALS, answer
+from saltus.law.describe import INTERVALS, describe
 from saltus.law.conventions import conventions
 from saltus.law.criterion import LOSSES, RESIDUALS, Criterion
 from saltus.law.forms import FORMS, ONE_VARIABLE, Form
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
         )
     except TableError as error:
         raise TableError(f"{options.table}: {error}") from error
-    found, fitted, doubt = answer(
+    found, fitted, doubt = describe(
         rows, form, criterion=criterion, interval=interval, num=options.bootstrap, seed=options.seed
     )
     if options.conventions:

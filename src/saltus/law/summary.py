@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from saltus.errors import TableError
-from saltus.law.answer import answer, beside_entry
+from saltus.law.describe import beside_entry, describe
 from saltus.law.approaches import average_seeds, fit_envelope
 from saltus.law.checks import band, seed_percent, sensitivity
 from saltus.law.criterion import Criterion
@@ -131,7 +131,7 @@ def summarise_chinchilla(
         entry["reason"] = f"{len(runs)} rows; {form.equation} needs {needed}"
         return entry, None
     rows = study_rows(runs, dropped)
-    found, fitted, doubt = answer(
+    found, fitted, doubt = describe(
         rows, form, criterion=criterion, interval="jackknife", seed=seed, heldout=False
     )
     found["residuals"]["seed_percent"] = seed_percent(runs)

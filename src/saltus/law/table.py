@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from saltus.errors import TableError, nearest
-from saltus.law.curves import merge_alike
 from saltus.law.forms.base import Form
 
 Array = NDArray[np.float64]
@@ -29,6 +28,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 
 ROLE_OF = {"N": "params", "D": "tokens", "U": "unique", "C": "flops"}
 LARGEST = 1e300
+ALIKE = 0.01  # sizes without a label are one where their N differ by less than this share
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +55,18 @@ class Rows:
     def num(self) -> int:
         """Return the number of rows."""
         return len(self.loss)
+
+
+def merge_alike(params: Array) -> list[str]:
+    """Return a label for each N (n,): runs whose N differ by less than one percent share one."""
+    order = np.argsort(params, kind="stable")
+    labels = np.empty(len(params), dtype=object)
+    first = float(params[order[0]])
+    for i in order:
+        if params[i] > first * (1 + ALIKE):
+            first = float(params[i])
+        labels[i] = f"{first:.6g}"
+    return list(labels)
 
 
 def parse_columns(text: str | None) -> dict[str, str]:

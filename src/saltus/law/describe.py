@@ -261,7 +261,7 @@ def beside_entry(rows: Rows, fitted: Fit, *, num: int, seed: int) -> list[dict[s
     return [*told, {**entry, **found_entry, "method": found.method}]
 
 
-def answer(
+def describe(
     rows: Rows,
     form: Form,
     *,
