@@ -1,0 +1,91 @@
+"""What one approach to compute-optimal training answers, and how numbers become that answer.
+
+A statistic here is one vector: a, b, then log N* at each of c budgets, then log D* at each.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saltus.law.path import Parabola, Point
+
+Array = NDArray[np.float64]
+Interval = tuple[float, float]
+
+LARGEST_LOG = 700.0  # ends of an interval stay within exp of this
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """N* and D* at one budget of compute, with their intervals if there are any.
+
+    `extrapolated` says that the budget lies beyond the compute of the approach's points; for a law,
+    that the budget, N* or D* lies beyond those of the table.
+    """
+
+    flops: float
+    params: float
+    params_interval: Interval | None
+    tokens: float
+    tokens_interval: Interval | None
+    extrapolated: bool
+
+
+@dataclass(frozen=True)
+class Approach:
+    """One approach's answer: N* proportional to C^a, D* to C^b.
+
+    `status` is `fitted` or `refused`, with a `reason`; `interval_reason` says why a fitted one has
+    no interval. `a_on_law` is the a that the approach gives on the table's own sizes and horizons
+    with the losses of the fitted law and no noise: its difference from the law's own a is bias.
+    """
+
+    status: str
+    reason: str
+    a: float | None = None
+    b: float | None = None
+    interval: Interval | None = None
+    interval_b: Interval | None = None
+    interval_method: str | None = None
+    interval_reason: str = ""
+    points: tuple[Point, ...] = ()
+    optimum: tuple[Optimum, ...] = ()
+    parabolas: tuple[Parabola, ...] = ()
+    a_on_law: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def exponent_intervals(
+    centre: Array, half: Array | None
+) -> tuple[Interval | None, Interval | None]:
+    """Return the intervals of a and of b."""
+    if half is None:
+        return None, None
+    ends = [(float(centre[i] - half[i]), float(centre[i] + half[i])) for i in (0, 1)]
+    return ends[0], ends[1]
+
+
+def optima(
+    budgets: Array, centre: Array, half: Array | None, extrapolated: NDArray[np.bool_]
+) -> tuple[Optimum, ...]:
+    """Return the optimum at each budget (c,), from a statistic and its half-widths (2 + 2c,)."""
+    num = len(budgets)
+
+    def around(index: int) -> Interval | None:
+        if half is None:
+            return None
+        ends = np.clip(centre[index] + np.array([-1, 1]) * half[index], -LARGEST_LOG, LARGEST_LOG)
+        return float(np.exp(ends[0])), float(np.exp(ends[1]))
+
+    return tuple(
+        Optimum(
+            float(budgets[i]),
+            float(np.exp(centre[2 + i])),
+            around(2 + i),
+            float(np.exp(centre[2 + num + i])),
+            around(2 + num + i),
+            bool(extrapolated[i]),
+        )
+        for i in range(num)
+    )
