@@ -1,14 +1,17 @@
-"""What one approach to compute-optimal training answers, and how numbers become that answer.
+"""What the approaches to compute-optimal training answer, and how numbers become that answer.
 
 A statistic here is one vector: a, b, then log N* at each of c budgets, then log D* at each.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from saltus.law.allocation import Cost
 from saltus.law.path import Parabola, Point
+from saltus.law.verdict import Verdict
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -54,6 +57,46 @@ class Approach:
     parabolas: tuple[Parabola, ...] = ()
     a_on_law: float | None = None
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The approaches, the cost of compute that they share, and the verdict.
+
+    `sizes_without_curve` of the `sizes` have one horizon and serve the law alone.
+    """
+
+    envelope: Approach
+    isoflop: Approach
+    parametric: Approach
+    cost: Cost
+    sizes: int
+    sizes_without_curve: int
+    verdict: Verdict
+
+    @property
+    def approaches(self) -> dict[str, Approach]:
+        """The approaches by the names of the JSON."""
+        return {name: getattr(self, name) for name in ("envelope", "isoflop", "parametric")}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; only `isoflop` has `parabolas`."""
+        entries = {name: _plain(asdict(each)) for name, each in self.approaches.items()}
+        del entries["envelope"]["parabolas"], entries["parametric"]["parabolas"]
+        return {
+            "approaches": entries,
+            "compute": asdict(self.cost),
+            "sizes": self.sizes,
+            "sizes_without_curve": self.sizes_without_curve,
+            "verdict": asdict(self.verdict),
+        }
+
+
+def _plain(value: Any) -> Any:
+    """Return dictionaries and tuples as JSON knows them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def exponent_intervals(

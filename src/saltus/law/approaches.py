@@ -5,31 +5,29 @@ and by a fitted law. All three read the same runs: agreement is a check of metho
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from saltus.errors import TableError
 from saltus.law.allocation import (
     Allocation,
-    Cost,
     compute_optimal,
     compute_optimal_numeric,
     fit_cost,
     parametric_allocation,
 )
-from saltus.law.answer import Approach, Optimum, exponent_intervals, optima
+from saltus.law.answer import Approach, Comparison, Optimum, exponent_intervals, optima
 from saltus.law.curves import Curves, curves_of, labelled
 from saltus.law.envelope import Envelope, average_seeds, fit_envelope, lower_envelope
 from saltus.law.frontier import frontier
 from saltus.law.intervals import Jackknife
 from saltus.law.isoflop import isoflop
-from saltus.law.parametric import parametric
+from saltus.law.parametric import differ, parametric
 from saltus.law.path import MIN_POINTS, Estimator, Path, delete_one
 from saltus.law.solve import Fit
-from saltus.law.verdict import Verdict, judge
+from saltus.law.verdict import judge
 
 __all__ = [
     "Allocation",
@@ -50,46 +48,6 @@ __all__ = [
 DECADE = 10.0  # times the largest compute of the table: the second default budget
 NOTABLE_BIAS = 0.01  # of a
 OFF_CENTRE = 0.25  # of the width of a parabola's sizes
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The approaches, the cost of compute that they share, and the verdict.
-
-    `lone_sizes` of the `sizes` have one horizon, so no curve, and serve the law alone.
-    """
-
-    envelope: Approach
-    isoflop: Approach
-    parametric: Approach
-    cost: Cost
-    sizes: int
-    lone_sizes: int
-    verdict: Verdict
-
-    @property
-    def approaches(self) -> dict[str, Approach]:
-        """The approaches by the names of the JSON."""
-        return {name: getattr(self, name) for name in ("envelope", "isoflop", "parametric")}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; only `isoflop` has `parabolas`."""
-        entries = {name: _plain(asdict(each)) for name, each in self.approaches.items()}
-        del entries["envelope"]["parabolas"], entries["parametric"]["parabolas"]
-        return {
-            "approaches": entries,
-            "compute": asdict(self.cost),
-            "sizes": self.sizes,
-            "lone_sizes": self.lone_sizes,
-            "verdict": asdict(self.verdict),
-        }
-
-
-def _plain(value: Any) -> Any:
-    """Return dictionaries and tuples as JSON knows them."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def points_of(runs: pd.DataFrame) -> pd.DataFrame:
@@ -119,23 +77,27 @@ def three_approaches(
     averaged, and `size` labels; without labels a size is a distinct N (within .1 %). `fitted` is
     Chinchilla's law of the same runs with its jackknife, or None for a `reason`. `budgets` are in
     FLOPs: by default the largest of the table and ten times that. `level` is that of the first two;
-    the law's is in `errors`. Raises `TableError` if a column is missing, a value is not positive,
-    or a size's compute does not rise with its tokens.
+    the law's is in `errors`. Raises `TableError` if there are no rows, a column is missing, or a
+    value or budget is not positive.
     """
     table = labelled(points)
     curves = curves_of(table)
     top = float(table["flops"].max())
     spend = np.array([top, DECADE * top] if budgets is None else budgets, dtype=float)
+    if not np.all(np.isfinite(spend) & (spend > 0)):
+        raise TableError(f"budgets are {spend.tolist()}; expected positive FLOPs")
     cost = fit_cost(table["params"], table["tokens"], table["flops"])
     law = parametric(table, fitted, errors, cost, spend, reason)
     on_law: Curves | None = None
     if fitted is not None and law.status == "fitted":
         on_law = curves_of(table, fitted.predict({"N": table["params"], "D": table["tokens"]}))
 
+    asymmetric = law.status == "fitted" and errors is not None and differ(errors)
+
     def follow(estimate: Estimator) -> Approach:
         path = estimate(curves, MIN_POINTS)
         noiseless = None if on_law is None else estimate(on_law, MIN_POINTS)
-        return _answer(path, noiseless, estimate, curves, law, spend, level)
+        return _answer(path, noiseless, estimate, curves, law, asymmetric, spend, level)
 
     found = {"envelope": follow(frontier), "isoflop": follow(isoflop), "parametric": law}
     verdict = judge(
@@ -150,7 +112,7 @@ def three_approaches(
     )
     return Comparison(
         found["envelope"], found["isoflop"], law, cost,
-        int(table["size"].nunique()), curves.lone, verdict,
+        int(table["size"].nunique()), curves.left_out, verdict,
     )  # fmt: skip
 
 
@@ -160,6 +122,7 @@ def _answer(
     estimate: Estimator,
     curves: Curves,
     law: Approach,
+    asymmetric: bool,
     budgets: NDArray[np.float64],
     level: float,
 ) -> Approach:
@@ -186,11 +149,11 @@ def _answer(
         ),
         parabolas=path.parabolas,
         a_on_law=on_law,
-        warnings=_warnings(path, on_law, law),
+        warnings=_warnings(path, on_law, law, asymmetric),
     )
 
 
-def _warnings(path: Path, on_law: float | None, law: Approach) -> tuple[str, ...]:
+def _warnings(path: Path, on_law: float | None, law: Approach, asymmetric: bool) -> tuple[str, ...]:
     """Say where a path is biased by its own method."""
     told = []
     off = sum(abs(each.centre - 0.5) > OFF_CENTRE for each in path.parabolas)
@@ -198,6 +161,11 @@ def _warnings(path: Path, on_law: float | None, law: Approach) -> tuple[str, ...
         told.append(
             f"{off} of {len(path.parabolas)} vertices lie off the centre of their sizes; such "
             "parabolas are biased"
+        )
+    if asymmetric:
+        told.append(
+            "alpha and beta differ: the loss along N at fixed compute is not symmetric, and a tie "
+            "or a parabola's vertex is not exactly the optimum"
         )
     if on_law is not None and law.a is not None and abs(on_law - law.a) > NOTABLE_BIAS:
         told.append(

@@ -26,8 +26,8 @@ SAME_SIZE = 1e-3  # without labels, parameter counts within this share of the ne
 class Curves:
     """Sizes on one grid of compute; NaN, and segment -1, where a size has no horizons around.
 
-    `segment` numbers the pair of neighbouring horizons that a value lies between. `lone` counts
-    sizes of a single horizon: no curve can be drawn through one point, so they are left out.
+    `segment` numbers the pair of neighbouring horizons that a value lies between. `left_out` counts
+    sizes without a curve: those of a single horizon, or whose compute does not rise with tokens.
     """
 
     sizes: tuple[str, ...]  # (S,)
@@ -36,7 +36,7 @@ class Curves:
     log_tokens: Array  # (S, G)
     loss: Array  # (S, G)
     segment: NDArray[np.int64]  # (S, G)
-    lone: int
+    left_out: int
 
     def without(self, index: int) -> "Curves":
         """Return the curves of all other sizes, on the same grid."""
@@ -44,14 +44,14 @@ class Curves:
         return Curves(
             tuple(size for i, size in enumerate(self.sizes) if i != index),
             self.log_params[kept], self.log_flops, self.log_tokens[kept], self.loss[kept],
-            self.segment[kept], self.lone,
+            self.segment[kept], self.left_out,
         )  # fmt: skip
 
     def with_loss(self, loss: Array) -> "Curves":
         """Return the same curves with other losses (S, G)."""
         return Curves(
             self.sizes, self.log_params, self.log_flops, self.log_tokens, loss, self.segment,
-            self.lone,
+            self.left_out,
         )  # fmt: skip
 
 
@@ -60,8 +60,10 @@ def labelled(points: pd.DataFrame) -> pd.DataFrame:
 
     Counts read off a published figure differ in their last digits, so neighbours within .1 % are
     one size. Rows of one size and equal tokens are averaged. Sorted by parameters, then tokens.
-    Raises `TableError` if a column is missing or holds what is not a positive number.
+    Raises `TableError` if there are no rows, a column is missing or a value is not positive.
     """
+    if not len(points):
+        raise TableError("points: no rows")
     for name in COLUMNS:
         if name not in points.columns:
             raise TableError(f"points: column {name} is missing; found {list(points.columns)}")
@@ -92,14 +94,16 @@ def grid_of(table: pd.DataFrame) -> Array:
 
 
 def curves_of(table: pd.DataFrame, loss: Sequence[float] | Array | None = None) -> Curves:
-    """Return the curves of a `labelled` table; `loss` (n,) takes the place of its own.
-
-    Raises `TableError` if a size's compute does not rise with its tokens.
-    """
+    """Return the curves of a `labelled` table; `loss` (n,) takes the place of its own."""
     values = table["loss"].to_numpy(dtype=float) if loss is None else np.asarray(loss, dtype=float)
     grid = grid_of(table)
     groups = table.groupby("size", sort=False).indices
-    sizes = [size for size, rows in groups.items() if len(rows) > 1]
+    log_flops = np.log(table["flops"].to_numpy(dtype=float))
+    sizes = [
+        size
+        for size, rows in groups.items()
+        if len(rows) > 1 and np.all(np.diff(log_flops[rows]) > 0)
+    ]
     shape = (len(sizes), len(grid))
     log_tokens, losses = np.full(shape, np.nan), np.full(shape, np.nan)
     segment = np.full(shape, -1, dtype=np.int64)
@@ -108,9 +112,7 @@ def curves_of(table: pd.DataFrame, loss: Sequence[float] | Array | None = None) 
         rows = np.asarray(groups[size])
         part = table.iloc[rows]
         log_params[i] = np.log(part["params"].iloc[0])
-        tokens, flops = np.log(part["tokens"].to_numpy()), np.log(part["flops"].to_numpy())
-        if not np.all(np.diff(flops) > 0):
-            raise TableError(f"points: compute of size {size} does not rise with its tokens")
+        tokens, flops = np.log(part["tokens"].to_numpy()), log_flops[rows]
         slack = 1e-9 * np.abs(flops).max()
         here = (grid >= flops[0] - slack) & (grid <= flops[-1] + slack)
         log_tokens[i, here] = np.interp(grid[here], flops, tokens)

@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from saltus.law.allocation import Cost, cost_exponents, log_optimum
-from saltus.law.answer import Approach, exponent_intervals, optima
+from saltus.law.answer import Approach, Interval, exponent_intervals, optima
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import Jackknife, jackknife_error
 from saltus.law.solve import Fit
@@ -51,13 +51,14 @@ def parametric(
         seen = np.log(table[name].to_numpy(dtype=float))
         inside &= (values >= seen.min() - 1e-9) & (values <= seen.max() + 1e-9)
     interval, interval_b = exponent_intervals(centre, half)
+    a_most = 1.0 / cost.exponent  # where all growth goes to N
     return Approach(
         status="fitted",
         reason="",
         a=float(centre[0]),
         b=float(centre[1]),
-        interval=interval,
-        interval_b=interval_b,
+        interval=cut(interval, a_most),
+        interval_b=cut(interval_b, 1.0),
         interval_method=None if errors is None else errors.method,
         interval_reason="too few sizes for a jackknife of the law" if errors is None else "",
         optimum=optima(budgets, centre, half, ~inside),
@@ -70,3 +71,17 @@ def law_path(reported: Array, cost: Cost, log_flops: Array) -> Array:
     a, b = cost_exponents(laws[:, 3], laws[:, 4], cost)
     params, tokens = log_optimum(laws, log_flops, cost)
     return np.concatenate([a[:, None], b[:, None], params, tokens], axis=1)
+
+
+def cut(interval: Interval | None, highest: float) -> Interval | None:
+    """Return the interval within [0, highest]."""
+    return None if interval is None else (max(interval[0], 0.0), min(interval[1], highest))
+
+
+def differ(errors: Jackknife) -> bool:
+    """Whether the jackknife interval of alpha - beta excludes 0."""
+    form = errors.fitted.form
+    place = [form.parameters.index(name) for name in ("alpha", "beta")]
+    whole, parts = (form.report(each)[..., place] for each in (errors.fitted.theta, errors.theta))
+    half = errors.quantile * float(jackknife_error(parts[:, 0] - parts[:, 1]))
+    return bool(abs(whole[0] - whole[1]) > half)

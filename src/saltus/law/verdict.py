@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import Literal
 
 Interval = tuple[float, float]
+WIDE = 0.23  # of an interval of a: Chinchilla's .50 and Kaplan's .73 would both lie in it
 NAMES = {"envelope": "envelope", "isoflop": "isoFLOP parabolas", "parametric": "parametric law"}
 
 
@@ -48,5 +49,7 @@ def judge(
             f"Disagree: the {percent} intervals of a do not overlap for {pairs}: {told}.{missing}"
         )
         return Verdict("disagree", text)
-    text = f"Agree: the {percent} intervals of a overlap: {told}.{missing}"
+    widest = max(high - low for low, high in intervals.values())
+    weak = f" Weakly: an interval {widest:.2f} wide agrees with much." if widest > WIDE else ""
+    text = f"Agree: the {percent} intervals of a overlap: {told}.{weak}{missing}"
     return Verdict("agree", text)
