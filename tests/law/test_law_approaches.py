@@ -226,7 +226,7 @@ def test_parabola_is_that_of_polyfit() -> None:
 
 @pytest.mark.parametrize("estimate", [frontier, isoflop])
 def test_intervals_cover_the_exponent(estimate: Estimator) -> None:
-    """Measured over 100 draws: .97 to 1.0. With 25 draws .84 is four misses, at .05 each p = .03."""
+    """Over 150 draws it was .99. In 25 draws, five misses at .05 each have p = .007."""
     inside = []
     for seed in range(25):
         points = ladder(BALANCED, noise=0.004, seed=seed)
@@ -237,7 +237,7 @@ def test_intervals_cover_the_exponent(estimate: Estimator) -> None:
         if errors.half is not None:
             inside.append(abs(path.a - 0.5) <= errors.half[0])
     assert len(inside) >= 15
-    assert np.mean(inside) >= 0.84
+    assert np.mean(inside) >= 0.84  # four misses at most
 
 
 def test_without_an_interval_there_is_a_reason() -> None:
