@@ -1,7 +1,7 @@
 """Approach 2: at each compute, the vertex of a parabola of loss in log N (Hoffmann 2022, sec. 3.2).
 
 A parabola is the loss only near its minimum, and least squares over sizes that reach further on one
-side of it than on the other move its vertex: by up to .018 in a on tables without noise. So the
+side of it than on the other move its vertex: by up to .015 in a on tables without noise. So the
 sizes are those around the lowest loss, as many on either side. What bias is left, where sizes are
 unevenly spaced or alpha and beta differ, is measured in `approaches` on losses of the fitted law.
 """
