@@ -1,7 +1,7 @@
 """Approach 1: at each compute, the size of least loss (Hoffmann et al. 2022, section 3.1).
 
 The best size climbs a staircase, whose steps are the ladder's and not the optimum's: a line through
-it is .04 to .09 too steep or flat where a ladder has few steps or its ends cut one. What the curves
+it is up to .05 too steep in a where a ladder has few steps and its ends cut one. What the curves
 do fix is the compute at which the best size changes. There two sizes tie, and since the loss has
 one minimum along N at fixed compute, it lies between them; where the loss is symmetric in log N
 about it, as it is for near neighbours, it lies at their geometric mean. These are the points.
