@@ -28,7 +28,7 @@ from saltus.figure import (
 )
 from saltus.figure.catalogue import FIGURES, available, draw_all
 from saltus.figure.tables import Tables
-from saltus.law.approaches import compute_optimal
+from saltus.law.allocation import compute_optimal
 
 
 @pytest.fixture(scope="module")

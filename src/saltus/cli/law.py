@@ -12,7 +12,6 @@ from typing import Any
 from saltus.cli.foreign import check_picture, read_foreign
 from saltus.errors import SaltusError, TableError, nearest
 from saltus.files import write_bytes, write_json
-from saltus.law.agreement import NAMES
 from saltus.law.describe import INTERVALS, describe
 from saltus.law.conventions import conventions
 from saltus.law.criterion import LOSSES, RESIDUALS, Criterion
@@ -130,6 +129,9 @@ def _one_of(option: str, value: str, choices: Any) -> None:
         )
 
 
+NAMES = {"envelope": "envelope", "isoflop": "isoFLOP parabolas", "parametric": "fitted law"}
+
+
 def told(name: str, rows: Rows, found: Mapping[str, Any]) -> list[str]:
     """Return the answer as lines for a terminal."""
     dropped = ", ".join(f"{count} ({why})" for why, count in rows.dropped.items()) or "none"
@@ -161,8 +163,9 @@ def _approaches(found: Mapping[str, Any]) -> list[str]:
     lines = [["compute-optimal", "a", "95 %", f"N* at C = {largest:.3g}", "D*"]]
     refused = []
     for name, entry in found.items():
-        if entry["reason"]:
-            refused.append(f"{NAMES[name]}: {entry['reason']}")
+        if entry["reason"] or entry["interval_reason"]:
+            refused.append(f"{NAMES[name]}: {entry['reason'] or entry['interval_reason']}")
+        refused += [f"{NAMES[name]}: {warning}" for warning in entry["warnings"]]
         if entry["a"] is None:
             continue
         line = [NAMES[name], f"{entry['a']:.3f}"]

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from saltus.figure import style, words
 from saltus.figure.tables import Tables
-from saltus.law.approaches import compute_optimal
+from saltus.law.allocation import compute_optimal
 from saltus.law.forms import PowerLaw
 
 

@@ -1,157 +1,176 @@
-"""Compute-optimal sizes: the envelope of all runs over compute, and the allocation a law implies.
+"""Three approaches to compute-optimal training, on one table, and whether they agree.
 
-For L = E + A/N^alpha + B/D^beta under C = k N D, setting dL/dlog N = 0 along fixed C gives
-alpha A N^-alpha = beta B D^-beta, hence N = G (C/k)^a and D = G^-1 (C/k)^b with
-a = beta/(alpha + beta), b = 1 - a and G = (alpha A / (beta B))^(1/(alpha + beta))
-(Hoffmann et al. 2022, equation 4). Where compute is not proportional to N D, minimise numerically.
+Hoffmann et al. 2022 find N* proportional to C^a by an envelope of loss curves, by isoFLOP parabolas
+and by a fitted law. All three read the same runs: agreement is a check of method, not of data.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy import optimize
+from numpy.typing import NDArray
 
-from saltus.law.criterion import Criterion
-from saltus.law.forms import Chinchilla, PowerLaw
-from saltus.law.intervals import (
-    Jackknife,
-    allocation_exponent,
-    degrees_of_freedom,
-    replica_error,
+from saltus.errors import TableError
+from saltus.law.allocation import (
+    Allocation,
+    compute_optimal,
+    compute_optimal_numeric,
+    fit_cost,
+    parametric_allocation,
 )
-from saltus.law.solve import HUBER, Fit, fit
+from saltus.law.answer import Approach, Comparison, Optimum, exponent_intervals, optima
+from saltus.law.curves import Curves, curves_of, labelled
+from saltus.law.envelope import Envelope, average_seeds, fit_envelope, lower_envelope
+from saltus.law.frontier import frontier
+from saltus.law.intervals import Intervals
+from saltus.law.isoflop import isoflop
+from saltus.law.parametric import differ, parametric
+from saltus.law.path import MIN_POINTS, Estimator, Path, delete_one
+from saltus.law.solve import Fit
+from saltus.law.verdict import judge
 
-Array = NDArray[np.float64]
+__all__ = [
+    "Allocation",
+    "Approach",
+    "Comparison",
+    "Envelope",
+    "Optimum",
+    "average_seeds",
+    "compute_optimal",
+    "compute_optimal_numeric",
+    "fit_envelope",
+    "lower_envelope",
+    "parametric_allocation",
+    "points_of",
+    "three_approaches",
+]
 
-
-@dataclass(frozen=True)
-class Allocation:
-    """N proportional to C^a and D to C^b under C = k N D; `interval` is of a."""
-
-    a: float
-    b: float
-    interval: tuple[float, float] | None
-
-
-def parametric_allocation(fitted: Fit, errors: Jackknife | None = None) -> Allocation:
-    """Return the allocation that a fitted Chinchilla law implies."""
-    a = float(allocation_exponent(fitted.parameters["alpha"], fitted.parameters["beta"]))
-    return Allocation(a, 1.0 - a, None if errors is None else errors.allocation_interval())
-
-
-def compute_optimal(
-    parameters: Mapping[str, float], flops: ArrayLike, flops_per_pair: float = 6.0
-) -> tuple[Array, Array]:
-    """Return N and D that minimise the law at compute C = `flops_per_pair` N D, in closed form."""
-    alpha, beta = parameters["alpha"], parameters["beta"]
-    balance = (alpha * parameters["A"] / (beta * parameters["B"])) ** (1.0 / (alpha + beta))
-    pairs = np.asarray(flops, dtype=float) / flops_per_pair
-    a = float(allocation_exponent(alpha, beta))
-    return balance * pairs**a, pairs ** (1.0 - a) / balance
-
-
-def compute_optimal_numeric(
-    parameters: Mapping[str, float],
-    tokens_affordable: Callable[[float], float],
-    params_range: tuple[float, float],
-) -> tuple[float, float, bool]:
-    """Return N and D of least loss when N parameters leave `tokens_affordable`(N) tokens.
-
-    For any cost of compute, exact FLOPs included. The last value says whether the minimum is
-    inside `params_range`; at its edge the answer is only a bound.
-    """
-    form = Chinchilla()
-    low, high = np.log(params_range[0]), np.log(params_range[1])
-
-    def log_loss(log_params: float) -> float:
-        params = float(np.exp(log_params))
-        table = {"N": np.array([params]), "D": np.array([tokens_affordable(params)])}
-        return float(np.log(form.predict(parameters, table)[0]))
-
-    grid = np.linspace(low, high, 65)
-    best = int(np.argmin([log_loss(point) for point in grid]))
-    bracket = (grid[max(best - 1, 0)], grid[min(best + 1, 64)])
-    found = optimize.minimize_scalar(
-        log_loss, bounds=bracket, method="bounded", options={"xatol": 1e-10}
-    )
-    params = float(np.exp(found.x))
-    return params, tokens_affordable(params), 0 < best < 64
+DECADE = 10.0  # times the largest compute of the table: the second default budget
+NOTABLE_BIAS = 0.01  # of a
+OFF_CENTRE = 0.25  # of the width of a parabola's sizes
 
 
-def lower_envelope(points: pd.DataFrame) -> pd.DataFrame:
-    """Keep the points that no cheaper or equally cheap point matches.
-
-    `points` has `flops_exact` and `loss`; the result is sorted by compute, its losses falling. On a
-    sparse grid of sizes and horizons the envelope lies on or above that of all possible runs.
-    """
-    ordered = points.sort_values(["flops_exact", "loss"], kind="stable")
-    before = np.r_[np.inf, np.minimum.accumulate(ordered["loss"].to_numpy(dtype=float))[:-1]]
-    falling = ordered["loss"].to_numpy(dtype=float) < before
-    envelope: pd.DataFrame = ordered.loc[falling].reset_index(drop=True)
-    return envelope
-
-
-def average_seeds(runs: pd.DataFrame) -> pd.DataFrame:
-    """Average `loss_text` and `flops_exact` over seeds: one row per size and horizon.
-
-    An envelope of single runs would reward the luckiest seed.
-    """
+def points_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the points of a `runs` table of ours: means over seeds, a row per size and horizon."""
     grouped = runs.groupby(["size", "horizon"], sort=False, as_index=False)
-    means = grouped.agg(
-        flops_exact=("flops_exact", "mean"), loss=("loss_text", "mean"), tokens=("tokens", "first")
+    points: pd.DataFrame = grouped.agg(
+        params=("params_total", "first"),
+        tokens=("tokens", "first"),
+        flops=("flops_exact", "mean"),
+        loss=("loss_text", "mean"),
     )
-    columns: pd.DataFrame = means[["flops_exact", "loss", "size", "tokens"]]
-    return columns
+    return points
 
 
-@dataclass(frozen=True, eq=False)
-class Envelope:
-    """The envelope's points, its power law in compute, and the jackknife over sizes.
+def three_approaches(
+    points: pd.DataFrame,
+    fitted: Fit | None,
+    errors: Intervals | None,
+    *,
+    budgets: Sequence[float] | None = None,
+    level: float = 0.95,
+    reason: str = "no law was fitted",
+) -> Comparison:
+    """Answer by envelope, isoFLOP parabolas and the fitted law, and say whether they agree.
 
-    `fitted` is None with a `reason` when the points are too few.
+    `points` has params (N), tokens (D), flops (C) and loss, one row per size and horizon with seeds
+    averaged, and `size` labels; without labels a size is a distinct N (within .1 %). `fitted` is
+    Chinchilla's law of the same runs with its intervals, or None for a `reason`. `budgets` are in
+    FLOPs: by default the largest of the table and ten times that. `level` is that of the first two;
+    the law's is in `errors`. Raises `TableError` if there are no rows, a column is missing, or a
+    value or budget is not positive.
     """
+    table = labelled(points)
+    curves = curves_of(table)
+    top = float(table["flops"].max())
+    spend = np.array([top, DECADE * top] if budgets is None else budgets, dtype=float)
+    if not np.all(np.isfinite(spend) & (spend > 0)):
+        raise TableError(f"budgets are {spend.tolist()}; expected positive FLOPs")
+    cost = fit_cost(table["params"], table["tokens"], table["flops"])
+    law = parametric(table, fitted, errors, cost, spend, reason)
+    on_law: Curves | None = None
+    if fitted is not None and law.status == "fitted":
+        on_law = curves_of(table, fitted.predict({"N": table["params"], "D": table["tokens"]}))
 
-    points: pd.DataFrame
-    fitted: Fit | None
-    errors: Jackknife | None
-    reason: str
+    asymmetric = law.status == "fitted" and errors is not None and differ(errors)
 
+    def follow(estimate: Estimator) -> Approach:
+        path = estimate(curves, MIN_POINTS)
+        noiseless = None if on_law is None else estimate(on_law, MIN_POINTS)
+        return _answer(path, noiseless, estimate, curves, law, asymmetric, spend, level)
 
-def fit_envelope(points: pd.DataFrame, *, criterion: Criterion = HUBER, seed: int = 0) -> Envelope:
-    """Fit L = E + A/C^alpha to the lower envelope of `points` (flops_exact, loss, size, tokens).
-
-    The jackknife leaves out a size with all its points and draws the envelope anew, so its interval
-    carries the choice of points; it is None when some envelope without a size is too short.
-    """
-    form = PowerLaw("C")
-    needed = len(form.parameters) + 2
-    envelope = lower_envelope(points)
-    if len(envelope) < needed:
-        reason = f"the envelope has {len(envelope)} points; E + A/C^alpha needs {needed}"
-        return Envelope(envelope, None, None, reason)
-
-    def fitted_to(table: pd.DataFrame, starts: int) -> Fit:
-        compute = {"C": table["flops_exact"].to_numpy(dtype=float)}
-        loss = table["loss"].to_numpy(dtype=float)
-        return fit(form, compute, loss, criterion=criterion, starts=starts, seed=seed)
-
-    whole = fitted_to(envelope, 24)
-    sizes = tuple(dict.fromkeys(str(size) for size in points["size"]))
-    parts = [lower_envelope(points[points["size"].astype(str) != size]) for size in sizes]
-    if degrees_of_freedom(len(sizes)) < 1 or min(len(part) for part in parts) < len(
-        form.parameters
-    ):
-        return Envelope(envelope, whole, None, "too few sizes for an interval")
-    refits = [fitted_to(part, 6) for part in parts]
-    errors = Jackknife(
-        fitted=whole,
-        sizes=sizes,
-        theta=np.stack([part.theta for part in refits]),
-        unconverged=sum(not part.certificate.settled for part in refits),
-        replica_error=replica_error(whole.residuals, range(len(envelope)), len(whole.theta)),
-        smallest_loss=float(points["loss"].min()),
+    found = {"envelope": follow(frontier), "isoflop": follow(isoflop), "parametric": law}
+    verdict = judge(
+        {name: each.a for name, each in found.items() if each.a is not None},
+        {name: each.interval for name, each in found.items() if each.interval is not None},
+        {
+            name: each.reason or each.interval_reason
+            for name, each in found.items()
+            if each.interval is None
+        },
+        level,
     )
-    return Envelope(envelope, whole, errors, "")
+    return Comparison(
+        found["envelope"], found["isoflop"], law, cost,
+        int(table["size"].nunique()), curves.left_out, verdict,
+    )  # fmt: skip
+
+
+def _answer(
+    path: Path,
+    noiseless: Path | None,
+    estimate: Estimator,
+    curves: Curves,
+    law: Approach,
+    asymmetric: bool,
+    budgets: NDArray[np.float64],
+    level: float,
+) -> Approach:
+    """Turn a path into an answer with intervals, bias and warnings."""
+    if path.reason:
+        return Approach("refused", path.reason, points=path.points, parabolas=path.parabolas)
+    centre = path.at(np.log(budgets))
+    errors = delete_one(estimate, curves, path, np.log(budgets), level)
+    ends = None if errors.half is None else (centre - errors.half, centre + errors.half)
+    interval, interval_b = exponent_intervals(ends)
+    flops = [point.flops for point in path.points]
+    on_law = None if noiseless is None or noiseless.reason else noiseless.a
+    return Approach(
+        status="fitted",
+        reason="",
+        a=path.a,
+        b=path.b,
+        interval=interval,
+        interval_b=interval_b,
+        interval_method=errors.method or None,
+        interval_reason=errors.reason,
+        points=path.points,
+        optimum=optima(
+            budgets, centre, ends, (budgets < min(flops)) | (budgets > max(flops))
+        ),
+        parabolas=path.parabolas,
+        a_on_law=on_law,
+        warnings=_warnings(path, on_law, law, asymmetric),
+    )
+
+
+def _warnings(path: Path, on_law: float | None, law: Approach, asymmetric: bool) -> tuple[str, ...]:
+    """Say where a path is biased by its own method."""
+    told = []
+    off = sum(abs(each.centre - 0.5) > OFF_CENTRE for each in path.parabolas)
+    if 2 * off > len(path.parabolas):
+        told.append(
+            f"{off} of {len(path.parabolas)} vertices lie off the centre of their sizes; such "
+            "parabolas are biased"
+        )
+    if asymmetric:
+        told.append(
+            "alpha and beta differ: the loss along N at fixed compute is not symmetric, and a tie "
+            "or a parabola's vertex is not exactly the optimum"
+        )
+    if on_law is not None and law.a is not None and abs(on_law - law.a) > NOTABLE_BIAS:
+        told.append(
+            f"on the fitted law's own losses, without noise, this approach gives a = {on_law:.3f} "
+            f"where the law has {law.a:.3f}"
+        )
+    return tuple(told)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from saltus.errors import TableError
-from saltus.law.agreement import three_approaches
+from saltus.law.approaches import three_approaches
 from saltus.law.criterion import Criterion
-from saltus.law.curves import mean_points
+from saltus.law.describe import points_of_rows
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import jackknife
 from saltus.law.solve import HUBER, fit
@@ -47,11 +47,10 @@ def conventions(rows: Rows, *, criterion: Criterion = HUBER, seed: int = 0) -> l
         fitted = fit(form, variables, rows.loss, criterion=criterion, seed=seed)
         errors = jackknife(fitted, variables, rows.loss, rows.sizes, rows.replicas)
         intervals = {} if errors is None else errors.parameter_intervals()
-        allocation = None if errors is None else errors.allocation_interval()
         for compute in [*computes, f"6 {name} D"]:
             flops = positive(frame, compute) if compute in frame.columns else 6.0 * params * tokens
-            points = mean_points(rows.sizes, params, tokens, flops, rows.loss)
-            found = three_approaches(points, fitted, allocation, errors)
+            points = points_of_rows(rows, flops).assign(params=params)
+            found = three_approaches(points, fitted, errors).to_dict()
             told.append(
                 {
                     "params": name,

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from saltus.errors import SaltusError
-from saltus.law.agreement import three_approaches
+from saltus.law.approaches import three_approaches
 from saltus.law.bootstrap import bootstrap
 from saltus.law.compare import compare_forms
 from saltus.law.coverage import coverage_of
 from saltus.law.criterion import Criterion
-from saltus.law.curves import mean_points
-from saltus.law.forms.base import Form
+from saltus.law.forms import Chinchilla, Form
 from saltus.law.influence import leave_one_size_out, leave_worst_out
 from saltus.law.intervals import MIN_SIZES, Intervals, allocation_exponent, jackknife
 from saltus.law.profile import ALLOCATION, NoLikelihoodError, profile
@@ -187,13 +187,19 @@ def _allocation(fitted: Fit, doubt: Doubt) -> dict[str, Any] | None:
 
 
 def _approaches(rows: Rows, fitted: Fit, doubt: Doubt) -> dict[str, Any]:
-    """Return the three approaches and their verdict, of a law in N and D."""
-    if set(fitted.form.variables) != {"N", "D"}:
+    """Return the three approaches and their verdict, of Chinchilla's law."""
+    if not isinstance(fitted.form, Chinchilla):
         return {}
+    return three_approaches(points_of_rows(rows), fitted, doubt.spread).to_dict()
+
+
+def points_of_rows(rows: Rows, flops: Array | None = None) -> pd.DataFrame:
+    """Return the points of the approaches, C being `flops` (n,), the table's own, or 6 N D."""
     params, tokens = rows.variables["N"], rows.variables["D"]
-    flops = FLOPS_PER_PAIR * params * tokens if rows.flops is None else rows.flops
-    points = mean_points(rows.sizes, params, tokens, flops, rows.loss)
-    return three_approaches(points, fitted, doubt.allocation, doubt.spread)
+    if flops is None:
+        flops = FLOPS_PER_PAIR * params * tokens if rows.flops is None else rows.flops
+    points = pd.DataFrame({"params": params, "tokens": tokens, "flops": flops, "loss": rows.loss})
+    return points.assign(size=rows.sizes) if rows.labelled else points
 
 
 def _heldout(rows: Rows, fitted: Fit, seed: int) -> dict[str, Any]:

@@ -39,6 +39,7 @@ ENVELOPE_CONVENTION = {
     "loss": "loss_text (nats/token), mean over seeds, annealed checkpoints",
 }
 NUM_BESIDE = 500  # resamples of the bootstraps that stand beside the jackknife
+APPROACHES = ("approaches", "verdict", "compute", "sizes_without_curve")
 OPEN_END = 1e300  # an interval end beyond this says nothing: null
 
 
@@ -223,8 +224,7 @@ def summarise_laws(
     summary: dict[str, Any] = plain(
         {
             "chinchilla": chinchilla,
-            "approaches": chinchilla.pop("approaches", None),
-            "verdict": chinchilla.pop("verdict", None),
+            **{name: chinchilla.pop(name, None) for name in APPROACHES},
             "heldout": summarise_heldout(kept, criterion, seed, prediction),
             "envelope": summarise_envelope(kept, criterion, seed),
             "fitted": rows,

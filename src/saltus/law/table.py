@@ -37,7 +37,8 @@ class Rows:
 
     `sizes` are the labels of sizes, by default N to one percent; `replicas` the (size, seed) of
     each row, or None if the table has no seeds; `clusters` the user's own, or None. `flops` is None
-    if there is no such column. `columns` says which column was taken for what, `dropped` what was
+    if there is no such column. `labelled` tells whether sizes are the
+    table's own. `columns` says which column was taken for what, `dropped` what was
     left out.
     """
 
@@ -50,6 +51,7 @@ class Rows:
     columns: dict[str, str]
     dropped: dict[str, int]
     frame: pd.DataFrame = field(repr=False)
+    labelled: bool = True
 
     @property
     def num(self) -> int:
@@ -224,6 +226,7 @@ def read_rows(
         },
         dropped=dropped,
         frame=frame,
+        labelled="size" in chosen,
     )
 
 
