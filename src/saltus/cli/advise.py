@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from saltus.cli.law import aligned
+from saltus.cli.law_text import aligned
 from saltus.errors import SaltusError, TableError
 from saltus.files import write_json
 from saltus.law.advise import belief_of, optimal_allocation, rank_candidates

@@ -145,9 +145,7 @@ def _answer(
         interval_method=errors.method or None,
         interval_reason=errors.reason,
         points=path.points,
-        optimum=optima(
-            budgets, centre, ends, (budgets < min(flops)) | (budgets > max(flops))
-        ),
+        optimum=optima(budgets, centre, ends, (budgets < min(flops)) | (budgets > max(flops))),
         parabolas=path.parabolas,
         a_on_law=on_law,
         warnings=_warnings(path, on_law, law, asymmetric),

@@ -20,7 +20,7 @@ from saltus.law.minimise import minimise, residuals
 
 Array = NDArray[np.float64]
 
-CHUNK = 12_000  # numbers (refits x rows) worked on at once: they should fit a processor's cache
+CHUNK = 30_000  # numbers (refits x rows) worked on at once: they should fit a processor's cache
 FOLLOWED = 4  # starts that go on if the best of all has not converged
 LONGEST = 4000  # steps for them: some go far down a bent valley, a term on its way to zero
 HUBER = Criterion()

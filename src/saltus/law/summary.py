@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from saltus.errors import TableError
-from saltus.law.describe import beside_entry, describe
 from saltus.law.approaches import average_seeds, fit_envelope
 from saltus.law.checks import band, seed_percent, sensitivity
 from saltus.law.criterion import Criterion
+from saltus.law.describe import beside_entry, describe
 from saltus.law.forms import Chinchilla, PowerLaw
 from saltus.law.intervals import MIN_SIZES, Jackknife
 from saltus.law.predict import (

@@ -1,0 +1,219 @@
+"""What `saltus law` prints: the answer of one table as lines for a terminal."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from saltus.law.table import Rows
+
+NAMES = {"envelope": "envelope", "isoflop": "isoFLOP parabolas", "parametric": "fitted law"}
+
+
+def told(name: str, rows: Rows, found: Mapping[str, Any]) -> list[str]:
+    """Return the answer as lines for a terminal."""
+    dropped = ", ".join(f"{count} ({why})" for why, count in rows.dropped.items()) or "none"
+    columns = ", ".join(f"{role} = {column}" for role, column in rows.columns.items())
+    lines = [
+        f"table        {name}: {rows.num} rows, {found['sizes']} sizes; dropped: {dropped}",
+        f"columns      {columns}",
+        f"law          {found['equation']}  ({found['source']})",
+        f"fitted       {found['criterion']['text']}: {found['objective']:.7g}",
+        "",
+        *_parameters(found),
+        "",
+        *_certificate(found["certificate"]),
+        f"residuals    {found['residuals']['rms_percent']:.3g} % r.m.s., "
+        f"largest {found['residuals']['max_percent']:.3g} %",
+    ]
+    if "approaches" in found:
+        lines += ["", *_approaches(found["approaches"]), found["verdict"]["text"]]
+    if "heldout" in found:
+        lines += ["", *_heldout(found["heldout"])]
+    if "conventions" in found:
+        lines += ["", *_conventions(found["conventions"])]
+    return lines
+
+
+def _approaches(found: Mapping[str, Any]) -> list[str]:
+    """Return a, N* and D* by the three approaches."""
+    largest = next((e["optimum"][0]["flops"] for e in found.values() if e["optimum"]), 0.0)
+    lines = [["compute-optimal", "a", "95 %", f"N* at C = {largest:.3g}", "D*"]]
+    refused = []
+    for name, entry in found.items():
+        if entry["reason"] or entry["interval_reason"]:
+            refused.append(f"{NAMES[name]}: {entry['reason'] or entry['interval_reason']}")
+        refused += [f"{NAMES[name]}: {warning}" for warning in entry["warnings"]]
+        if entry["a"] is None:
+            continue
+        line = [NAMES[name], f"{entry['a']:.3f}"]
+        line.append("–" if entry["interval"] is None else _interval(entry["interval"]))
+        line += [_count(entry["optimum"][0], count) for count in ("params", "tokens")]
+        lines.append(line)
+    return (aligned(lines) if len(lines) > 1 else []) + refused
+
+
+def _count(optimum: Mapping[str, Any], name: str) -> str:
+    ends = optimum[f"{name}_interval"]
+    told = f"{optimum[name]:.3g}"
+    return told if ends is None else f"{told} [{ends[0]:.2g}, {ends[1]:.2g}]"
+
+
+def _heldout(found: Mapping[str, Any]) -> list[str]:
+    """Return every form's prediction above the cut, and the chosen form's of the largest size."""
+    lines = [["predicted", "error above the cut", "inside 95 %", "residual below", "certificate"]]
+    refused = []
+    for trial in found["forms"]:
+        error = trial["mean_absolute_error_percent"]
+        if error is None:
+            refused.append(f"{trial['form']}: {trial['reason']}")
+            continue
+        inside = trial["inside_share"]
+        lines.append(
+            [
+                trial["form"] + (" (chosen)" if trial["form"] == found["chosen"] else ""),
+                f"{error:.2f} %",
+                "–" if inside is None else f"{100 * inside:.0f} %",
+                f"{trial['rms_percent']:.2f} %",
+                trial["certificate"]["status"],
+            ]
+        )
+    out = (aligned(lines) if len(lines) > 1 else []) + refused
+    if found["cut_flops"] is not None:
+        out.append(
+            f"fitted to {found['rows_below']} rows of at most {found['cut_flops']:.3g} FLOPs, held "
+            f"to the {found['rows_above']} above, sizes below the largest"
+        )
+    largest = found["largest"]
+    if largest["mean_absolute_error_percent"] is None:
+        return [*out, f"largest size {largest['size']}: not predicted, {largest['reason']}"]
+    inside, baseline = largest["inside_share"], largest["baseline_error_percent"]
+    told = (
+        f"largest size {largest['size']}, {largest['rows']} rows, by {largest['form']}: error "
+        f"{largest['mean_absolute_error_percent']:.2f} %"
+    )
+    told += "; no interval" if inside is None else f", {100 * inside:.0f} % inside 95 %"
+    if baseline is not None:
+        told += f"; repeating the next smaller size's loss: {baseline:.2f} %"
+    return [*out, told]
+
+
+def _conventions(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return how exponents move between conventions."""
+    lines = [["N", "C", "alpha", "beta", "residual", *(f"a: {name}" for name in NAMES.values())]]
+    for row in found:
+        line = [row["params"], row["flops"]]
+        line += [_short(row[name], row[f"{name}_interval"]) for name in ("alpha", "beta")]
+        line.append(f"{row['rms_percent']:.2g} %")
+        line += [_short(row["a"][name]["a"], row["a"][name]["interval"]) for name in NAMES]
+        lines.append(line)
+    return [*aligned(lines), "95 %: delete-one-size jackknife; –: refused or no interval"]
+
+
+def _short(value: float | None, ends: Sequence[float | None] | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" + (
+        "" if ends is None or None in ends else f" [{ends[0]:.2f}, {ends[1]:.2f}]"
+    )
+
+
+def _parameters(found: Mapping[str, Any]) -> list[str]:
+    """Return the table of parameters: value, interval, its simulated coverage, movement."""
+    coverage = found["coverage"]
+    certificate = found["certificate"]
+    moved = [
+        (head, certificate[key])
+        for head, key in (
+            ("without a size", "leave_one_size_out"),
+            ("without the worst", "leave_k_out"),
+        )
+        if certificate[key] is not None
+    ]
+    head = ["parameter", "value", "95 %"]
+    head += ["simulated coverage"] if coverage else []
+    head += [name for name, _ in moved]
+    lines = [head]
+    values = dict(found["parameters"])
+    intervals = dict(found["intervals"])
+    for name, value in values.items():
+        line = [name, f"{value:.5g}", _interval(intervals.get(name))]
+        line += [_coverage(coverage, name)] if coverage else []
+        line += [f"×{each['factors'][name]:.3g}" for _, each in moved]
+        lines.append(line)
+    allocation = found.get("allocation")
+    if allocation is not None:
+        line = ["a", f"{allocation['a']:.5g}", _interval(allocation["interval"])]
+        line += [_coverage(coverage, "a")] if coverage else []
+        lines.append(line + [""] * len(moved))
+    out = aligned(lines)
+    out.append(f"95 %: {found['interval_method']}")
+    if found["audit"] is not None:
+        audit = found["audit"]
+        out.append(
+            f"{audit['refitted']} resamples were fitted anew from dispersed starts: "
+            f"{audit['improvable']} could be improved; {found['unconverged_refits']} of all did "
+            "not converge"
+        )
+    elif found["unconverged_refits"]:
+        out.append(f"{found['unconverged_refits']} refits did not converge")
+    if coverage:
+        out.append(
+            f"simulated coverage: {coverage['ladders']} ladders of {coverage['design']}, the law "
+            "true / every size off it as much as a seed is"
+        )
+    return out
+
+
+def _coverage(coverage: Mapping[str, Any], name: str) -> str:
+    shares = coverage["quantities"].get(name)
+    if shares is None:
+        return "–"
+    return " / ".join(
+        "–" if shares[key] is None else f"{shares[key]:.3f}" for key in ("plain", "misfit")
+    )
+
+
+def _certificate(certificate: Mapping[str, Any]) -> list[str]:
+    decrement = certificate["newton_decrement"]
+    gained = "" if decrement is None else f"decrement {decrement:.1e}, "
+    condition = certificate["condition_number"]
+    curved = "flat: no condition number" if condition is None else f"condition {condition:,.0f}"
+    bounds = ", ".join(certificate["bounds_hit"]) or "none"
+    minima = certificate["distinct_minima"]
+    lines = [
+        f"certificate  {certificate['status']}: {gained}gradient "
+        f"{certificate['scaled_gradient']:.1e}, {certificate['agreeing']} of "
+        f"{certificate['starts']} starts agree, {minima} distinct "
+        f"{'minimum' if minima == 1 else 'minima'}, {curved}, bounds hit: {bounds}"
+    ]
+    for key, what in (("leave_one_size_out", "a size"), ("leave_k_out", "the worst rows")):
+        moved = certificate[key]
+        if moved is not None:
+            far = max(moved["factors"], key=lambda name: abs(_log(moved["factors"][name])))
+            lines.append(
+                f"             without {what}: {far} moves most, ×{moved['factors'][far]:.3g} "
+                f"({moved['left_out'][far]}); the largest prediction by "
+                f"{moved['prediction_percent']:.2g} %"
+            )
+    return lines
+
+
+def _log(factor: float) -> float:
+    return math.log(factor) if factor > 0 else math.inf
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines with columns of even width, the first flush left."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return [
+        "  ".join(
+            [line[0].ljust(widths[0]), *(line[i].rjust(widths[i]) for i in range(1, len(line)))]
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _interval(ends: Sequence[float | None] | None) -> str:
+    if ends is None:
+        return "none: on its bound"
+    return "[" + ", ".join("open" if end is None else f"{end:.4g}" for end in ends) + "]"
