@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import saltus
-from saltus.code import c_sources, stage_modules
+from saltus.code import files_beside, stage_modules
 from saltus.train.spec import TrainSpec
 
 PACKAGE_FOLDER = Path(saltus.__file__).parent
@@ -189,11 +189,11 @@ def test_the_hash_follows_code_and_not_comments(tmp_path: Path) -> None:
 
 def test_the_c_between_matrix_products_is_hashed_with_training() -> None:
     def sources(root: str) -> set[str]:
-        return {path.name for module in stage_modules(root) for path in c_sources(module)}
+        return {path.name for module in stage_modules(root) for path in files_beside(module)}
 
     there = {path.name for path in (PACKAGE_FOLDER / "model" / "native").glob("*.[ch]")}
     assert sources("saltus.train.job") == there >= {"lanes.h", "passes.c", "attention.c"}
-    assert not sources("saltus.law.summary")
+    assert sources("saltus.law.summary") == {"coverage.csv"}
 
 
 def test_training_does_not_depend_on_analysis() -> None:

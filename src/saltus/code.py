@@ -1,7 +1,7 @@
 """The hash of a stage's code: its module and every `saltus` module that it imports, at any depth.
 
 Snakemake does not see modules under `src/`, and a git commit would retrain all for a caption.
-Comments, docstrings and layout do not count; C that lies in a package counts as it stands.
+Comments, docstrings and layout do not count; C and tables in a package count as they stand.
 """
 
 import ast
@@ -31,16 +31,18 @@ def code_hash(root: str) -> str:
     digest = hashlib.sha256()
     for module in stage_modules(root):
         digest.update(f"{module}\0{ast.unparse(_without_docstrings(_tree(module)))}\0".encode())
-        for source in c_sources(module):
+        for source in files_beside(module):
             digest.update(f"{source.name}\0{source.read_text(encoding='utf-8')}\0".encode())
     return digest.hexdigest()[:12]
 
 
-def c_sources(module: str) -> list[Path]:
-    """Return the C files that lie in a package; a module that is no package has none."""
+def files_beside(module: str) -> list[Path]:
+    """Return the C files and tables in a package; a module that is no package has none."""
     path = _path(module)
     assert path is not None, module
-    return sorted(path.parent.glob("*.[ch]")) if path.stem == "__init__" else []
+    if path.stem != "__init__":
+        return []
+    return sorted(each for kind in ("*.[ch]", "*.csv") for each in path.parent.glob(kind))
 
 
 @lru_cache

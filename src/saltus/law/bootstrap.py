@@ -3,8 +3,8 @@
 A resample is a weighting of the same rows, so thousands are refitted at once. Each starts at the
 fitted law, at its next best minimum and at the best exponents of its own variable projection; the
 start of lowest objective is polished, and a random two percent are audited by a quarter of the
-dispersed starts of a fit. Intervals are percentiles. Rows of one size or trunk are not independent: what each bootstrap
-covers is in `coverage.csv`.
+dispersed starts of a fit. Intervals are percentiles. Rows of one size or trunk are not independent:
+what each bootstrap covers is in `coverage.csv`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from saltus.law.components import Components, estimate_components, numbered
 from saltus.law.descent import Refits, descend, prepare
 from saltus.law.intervals import Intervals, replica_error
 from saltus.law.minimise import linearise
-from saltus.law.solve import CHUNK, Fit, refit
+from saltus.law.solve import Fit, refit
 
 Array = NDArray[np.float64]
 
@@ -28,6 +28,7 @@ AUDITED = 0.02  # share of resamples that are fitted again from all starts
 IMPROVABLE = 1e-6  # relative gain of objective that counts
 SMALL = 100_000  # weights in all, below which every start is polished: it costs no time
 STARTS_SPARED = 4  # an audit has a quarter of the starts of a fit: each is dear, and most agree
+AUDIT_CHUNK = 150_000  # numbers of an audit worked on at once; its descents are long
 BLOCK = 2_000_000  # weights (resamples x rows) held at once
 
 
@@ -188,7 +189,7 @@ def _audit(
     starts = form.starts(table.logs, table.log_loss, table.weights, num, generator)
     better = 0
     for part in np.array_split(
-        picked, max(1, len(picked) * len(starts) * len(table.weights) // CHUNK)
+        picked, max(1, len(picked) * len(starts) * len(table.weights) // AUDIT_CHUNK)
     ):
         if not len(part):
             continue

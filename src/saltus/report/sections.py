@@ -24,7 +24,9 @@ class Grid:
 
 def grids(tables: Tables) -> list[Grid]:
     """Return the report's tables in order; an empty one is left out."""
-    made = [sizes(tables), laws(tables), cut_offs(tables), forms(tables), heldout(tables),
+    made = [sizes(tables), laws(tables), cut_offs(tables), approaches(tables), beside(tables),
+            forms(tables),
+            heldout(tables),
             thresholds(tables),
             calibration(tables), provenance(tables)]  # fmt: skip
     return [grid for grid in made if grid.rows]
@@ -108,6 +110,70 @@ def cut_offs(tables: Tables) -> Grid:
         ("horizons", "alpha", "beta", "E", "r.m.s. residual", "runs", "certificate"), tuple(rows),
         "The study's own cut-off is among them; no interval carries this choice.",
     )  # fmt: skip
+
+
+def approaches(tables: Tables) -> Grid:
+    """Return the compute-optimal exponent and size by each of the three approaches."""
+    found = tables.laws.get("approaches") or {}
+    names = {"envelope": "envelope", "isoflop": "isoFLOP parabolas", "parametric": "fitted law"}
+    rows = []
+    for name, entry in found.items():
+        best = (entry["optimum"] or [None])[0]
+        rows.append(
+            (
+                names.get(name, name),
+                words.plain(entry["a"], 3) if entry["a"] is not None else words.ABSENT,
+                words.bracket(entry["interval"], 2) if entry["interval"] else words.ABSENT,
+                words.power(best["flops"]) if best else words.ABSENT,
+                words.count(best["params"]) if best else words.ABSENT,
+                words.count(best["tokens"]) if best else words.ABSENT,
+                entry["reason"] or entry["interval_reason"] or words.ABSENT,
+            )
+        )
+    return Grid(
+        "Compute-optimal sizes by three approaches", "laws.json: approaches, verdict",
+        ("approach", "a", "95 %", "at C (FLOPs)", "N*", "D*", "remark"), tuple(rows),
+        (tables.laws.get("verdict") or {}).get("text", ""),
+    )  # fmt: skip
+
+
+def beside(tables: Tables) -> Grid:
+    """Return the law's exponents by every kind of interval, with the coverage simulated for it."""
+    law = tables.law("chinchilla") or {}
+    methods = [] if not law.get("beside") else [law, *law["beside"]]
+    rows = []
+    for entry in methods:
+        ends = entry["intervals"] or {}
+        allocation = entry["allocation"]
+        if isinstance(allocation, Mapping):
+            allocation = allocation["interval"]
+        quantities = (entry["coverage"] or {}).get("quantities", {})
+        told = [quantities.get(name) for name in ("alpha", "beta", "a")]
+        rows.append(
+            (
+                str(entry.get("interval_method") or entry["method"]),
+                *(words.bracket(ends.get(name), 2) if ends.get(name) else words.ABSENT
+                  for name in ("alpha", "beta")),
+                words.bracket(allocation, 2) if allocation else words.ABSENT,
+                ", ".join(_shares(each) for each in told) if any(told) else words.ABSENT,
+                str(entry.get("reason") or words.ABSENT),
+            )
+        )  # fmt: skip
+    return Grid(
+        "Intervals of the law, method by method", "laws.json: chinchilla.intervals, beside",
+        ("method", "alpha", "beta", "a", "coverage of alpha, beta, a", "remark"), tuple(rows),
+        "The first is the one that every other table uses. Coverage: share of simulated ladders "
+        "whose truth the interval held, the law true / every size off it as much as a seed is. The "
+        "profile is of another fit, of squares with components of scatter.",
+    )  # fmt: skip
+
+
+def _shares(each: Mapping[str, Any] | None) -> str:
+    """Return the simulated coverage of one quantity, without and with misfit of sizes."""
+    if each is None:
+        return words.ABSENT
+    both = (each["plain"], each["misfit"])
+    return " / ".join(words.ABSENT if share is None else f"{share:.2f}" for share in both)
 
 
 def forms(tables: Tables) -> Grid:
