@@ -13,6 +13,7 @@ from saltus.law.forms import Chinchilla
 
 TRUTH = {"E": 1.7, "A": 406.0, "B": 1300.0, "alpha": 0.34, "beta": 0.37}
 POSITIVE = ", expected a positive number"
+RATES = Path(__file__).parents[2] / "results" / "reference" / "rates"
 PUBLIC = Path(__file__).parents[2].parent / "shared" / "public-runs"
 
 
@@ -208,6 +209,24 @@ def test_the_figure_shows_every_row(tmp_path: Path) -> None:
     assert "parameters N" in text
     assert "law above the loss (%)" in text
     assert text.count("<use ") >= 2 * 64
+
+
+def test_exponents_hardly_move_when_every_rate_is_halved_or_doubled(tmp_path: Path) -> None:
+    """From the sweep's own rows, at three rates: each exponent within the others' intervals."""
+    if not RATES.exists():
+        pytest.skip("no sweep is published in this checkout")
+    found = {}
+    for factor in (0.5, 1.0, 2.0):
+        out = tmp_path / f"law{factor}.json"
+        options = ["--form", "kaplan", "--where", f"rate_factor == {factor}", "--json", str(out)]
+        assert main(["law", str(RATES), "--interval", "jackknife", *options]) == 0
+        found[factor] = json.loads(out.read_text())
+        assert found[factor]["rows"] == 16
+        assert found[factor]["certificate"]["status"] == "converged"
+    for factor in (0.5, 2.0):
+        for name in ("alpha_N", "alpha_D"):
+            low, high = found[1.0]["intervals"][name]
+            assert low <= found[factor]["parameters"][name] <= high
 
 
 def test_the_published_asymmetric_fit(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "params": ("params_total", "params", "N", "num_params", "parameters"),
     "tokens": ("tokens", "D", "num_tokens"),
     "loss": ("loss_text", "loss", "val_loss", "validation_loss"),
-    "unique": ("tokens_unique", "unique_tokens", "U"),
+    "unique": ("unique_tokens", "U"),  # of all D; tokens_unique of our runs counts text alone
     "flops": ("flops_exact", "flops", "compute", "C"),
     "size": ("size",),
     "seed": ("seed",),
@@ -122,7 +122,7 @@ def select(frame: pd.DataFrame, where: str | None, dropped: dict[str, int]) -> p
     """Return the rows that the expression `where` keeps, in pandas' own syntax, counting the rest.
 
     Rows that a study marks as diverged, or that belong to another learning rate of a sweep, are
-    left out and counted too.
+    left out and counted too; the latter unless `where` asks for a `rate_factor` itself.
     """
     if where is not None:
         try:
@@ -140,7 +140,12 @@ def select(frame: pd.DataFrame, where: str | None, dropped: dict[str, int]) -> p
         if lost.any():
             dropped["diverged"] = int(lost.sum())
         frame = frame[~lost]
-    if "rate_factor" in frame.columns and pd.api.types.is_numeric_dtype(frame["rate_factor"]):
+    asked = where is not None and "rate_factor" in where
+    if (
+        "rate_factor" in frame.columns
+        and not asked
+        and pd.api.types.is_numeric_dtype(frame["rate_factor"])
+    ):
         swept = frame["rate_factor"] != 1.0
         if swept.any():
             dropped["other learning rate"] = int(swept.sum())
