@@ -32,8 +32,9 @@ from peers import chinchilla as peer
 from scipy.optimize import minimize
 
 from saltus.code import code_hash
+from saltus.law.bootstrap import bootstrap
 from saltus.law.forms import Chinchilla
-from saltus.law.solve import Fit, fit, refit
+from saltus.law.solve import Fit, fit
 
 Array = NDArray[np.float64]
 Table = dict[str, Array]
@@ -69,10 +70,8 @@ def ours_fit(table: Table) -> Fit:
 
 
 def ours_bootstrap(fitted: Fit, table: Table, loss: Array, num: int, seed: int) -> Array:
-    """Return the internal vectors (num, 5) of resampled rows."""
-    rows = len(loss)
-    weights = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), num)
-    return refit(fitted, table, loss, weights).theta
+    """Return the internal vectors (num, 5) of resampled rows, their audit included in the time."""
+    return bootstrap(fitted, table, loss, num=num, seed=seed).theta
 
 
 def polish(theta: Array, rows: tuple[Array, Array, Array]) -> tuple[Array, float]:

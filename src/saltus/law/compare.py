@@ -18,7 +18,7 @@ from saltus.errors import TableError
 from saltus.law.criterion import Criterion
 from saltus.law.forecast import (
     Forecast,
-    Rows,
+    Sample,
     Score,
     forecast,
     interval_entries,
@@ -81,8 +81,8 @@ class Choice:
 
     cut: float | None
     rule: str
-    below: Rows
-    above: Rows
+    below: Sample
+    above: Sample
     trials: tuple[Trial, ...]
     form: Form | None
     reason: str
@@ -113,7 +113,7 @@ def middle_of_compute(flops: Array) -> float:
     return float(np.sqrt(flops.min()) * np.sqrt(flops.max()))
 
 
-def refusal(form: Form, below: Rows, above: Rows) -> str:
+def refusal(form: Form, below: Sample, above: Sample) -> str:
     """Return why a form cannot be tried at a cut; empty if it can."""
     missing = [name for name in form.variables if name not in below.variables]
     if missing:
@@ -135,7 +135,7 @@ def refusal(form: Form, below: Rows, above: Rows) -> str:
 
 
 def choose_form(
-    rows: Rows,
+    rows: Sample,
     *,
     forms: Sequence[Form] | None = None,
     cut: float | None = None,
@@ -196,7 +196,7 @@ class Comparison:
 
     choice: Choice
     largest: str
-    smaller: Rows
+    smaller: Sample
     made: Forecast | None
     score: Score | None
 

@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Sample:
     """Rows of a table: variables (n,) by name, `loss`, `flops` (n,), their sizes and replicas."""
 
     variables: Mapping[str, Array]
@@ -29,9 +29,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.loss)
 
-    def where(self, mask: NDArray[np.bool_]) -> "Rows":
+    def where(self, mask: NDArray[np.bool_]) -> "Sample":
         """Return the rows at which `mask` (n,) is true."""
-        return Rows(
+        return Sample(
             {name: values[mask] for name, values in self.variables.items()},
             self.loss[mask],
             self.sizes[mask],
@@ -46,7 +46,7 @@ def rows_of(
     sizes: Sequence[str] | None = None,
     replicas: Sequence[object] | None = None,
     flops: ArrayLike | None = None,
-) -> Rows:
+) -> Sample:
     """Return checked rows of raw variables N and D, with U where unique tokens are known.
 
     By default every distinct N is a size, every row a replica, and compute 6 N D. Raises
@@ -75,7 +75,7 @@ def rows_of(
     of = tuple(range(num)) if replicas is None else tuple(replicas)
     if len(names) != num or len(of) != num:
         raise TableError(f"{len(names)} sizes and {len(of)} replicas; expected {num}, as rows")
-    return Rows(columns, checked["loss"], names, of, checked["flops"])
+    return Sample(columns, checked["loss"], names, of, checked["flops"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ class Forecast:
 
 def forecast(
     form: Form,
-    rows: Rows,
+    rows: Sample,
     targets: Mapping[str, ArrayLike],
     *,
     criterion: Criterion = HUBER,

@@ -16,7 +16,7 @@ import pandas as pd
 from saltus.errors import TableError
 from saltus.law.compare import choose_form
 from saltus.law.criterion import Criterion
-from saltus.law.forecast import Array, Rows, Score, forecast, interval_entries, repeat, rows_of
+from saltus.law.forecast import Array, Sample, Score, forecast, interval_entries, repeat, rows_of
 from saltus.law.intervals import SIZE_PARAMETERS
 from saltus.law.solve import HUBER
 
@@ -173,7 +173,7 @@ def predict_largest(
     }
 
 
-def _variables(runs: pd.DataFrame, target: Target) -> tuple[Rows, dict[str, Array]]:
+def _variables(runs: pd.DataFrame, target: Target) -> tuple[Sample, dict[str, Array]]:
     """Return rows and the target's variables, with U if it is known at every horizon of both."""
     table = variables_of(runs)
     num = len(target.tokens)
