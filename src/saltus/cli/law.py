@@ -67,6 +67,8 @@ def run(options: argparse.Namespace) -> None:
     interval = options.interval
     if interval is not None:
         _one_of("--interval", interval, INTERVALS)
+    if options.seed < 0:
+        raise SaltusError(f"--seed: found {options.seed}, expected a whole number from 0 on")
     if options.bootstrap < 100:
         raise SaltusError(
             f"--bootstrap: found {options.bootstrap}, expected at least 100 resamples"

@@ -28,6 +28,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 
 ROLE_OF = {"N": "params", "D": "tokens", "U": "unique", "C": "flops"}
 LARGEST = 1e300
+LONGEST_REASON = 120  # characters of another library's error
 ALIKE = 0.01  # sizes without a label are one where their N differ by less than this share
 
 
@@ -85,6 +86,8 @@ def parse_columns(text: str | None) -> dict[str, str]:
                 f"--columns: found '{role}', expected one of {', '.join(ROLES)}"
                 f"{nearest(role, ROLES)}"
             )
+        if role in found:
+            raise TableError(f"--columns: found {role} twice, expected each role once")
         found[role] = column
     return found
 
@@ -102,6 +105,11 @@ def choose_columns(
                     f"column '{given[role]}' ({role}): not in the table; found "
                     f"{', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
                     f"{nearest(given[role], names)}"
+                )
+            other = next((each for each, name in chosen.items() if name == given[role]), None)
+            if other is not None:
+                raise TableError(
+                    f"column '{given[role]}': found as {other} and as {role}, expected one role"
                 )
             chosen[role] = given[role]
         else:
@@ -128,7 +136,7 @@ def select(frame: pd.DataFrame, where: str | None, dropped: dict[str, int]) -> p
         try:
             kept = frame.query(where)
         except Exception as error:  # whatever the expression does is the user's
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
             raise TableError(f'--where: found "{where}", which cannot be used: {reason}') from error
         if not isinstance(kept, pd.DataFrame):
             raise TableError(f'--where: found "{where}", expected a condition on columns')
