@@ -185,6 +185,7 @@ def test_a_bad_table_gets_one_line(
         (("--columns", "loss=N"), "column 'N': found as params and as loss, expected one role"),
         (("--where", "N"), '--where: found "N", which cannot be used'),
         (("--seed", "-1"), "--seed: found -1, expected a whole number from 0 on"),
+        (("--where", "@pd.io.common.os.system('true')"), "expected a condition on columns alone"),
         (("--where", "N >"), '--where: found "N >", which cannot be used'),
         (("--where", "M > 3"), "name 'M' is not defined"),
         (("--where", "N > 1e99"), "0 rows after 64 dropped (where)"),

@@ -133,6 +133,8 @@ def select(frame: pd.DataFrame, where: str | None, dropped: dict[str, int]) -> p
     left out and counted too; the latter unless `where` asks for a `rate_factor` itself.
     """
     if where is not None:
+        if "@" in where or "__" in where:
+            raise TableError(f'--where: found "{where}", expected a condition on columns alone')
         try:
             kept = frame.query(where)
         except Exception as error:  # whatever the expression does is the user's
