@@ -9,7 +9,7 @@ import pytest
 
 from saltus.cli.main import main
 from saltus.law.advise import belief_of, optimal_allocation, rank_candidates
-from saltus.law.approaches import compute_optimal
+from saltus.law.allocation import compute_optimal
 from saltus.law.forms import Chinchilla
 
 TRUTH = {"E": 1.7, "A": 406.0, "B": 1300.0, "alpha": 0.34, "beta": 0.37}

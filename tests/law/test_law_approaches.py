@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from saltus.errors import TableError
-from saltus.law.approaches import Comparison, compute_optimal, points_of, three_approaches
+from saltus.law.allocation import compute_optimal
+from saltus.law.answer import Comparison
+from saltus.law.approaches import points_of, three_approaches
 from saltus.law.curves import curves_of, labelled
 from saltus.law.forms import Chinchilla
 from saltus.law.frontier import frontier

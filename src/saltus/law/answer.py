@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saltus.law.allocation import Cost
+from saltus.law.intervals import LARGEST_LOG
 from saltus.law.path import Parabola, Point
 from saltus.law.verdict import Verdict
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 Ends = tuple[Array, Array]  # low and high
-
-LARGEST_LOG = 700.0  # ends of an interval stay within exp of this
 
 
 @dataclass(frozen=True)

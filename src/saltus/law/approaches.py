@@ -11,16 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from saltus.errors import TableError
-from saltus.law.allocation import (
-    Allocation,
-    compute_optimal,
-    compute_optimal_numeric,
-    fit_cost,
-    parametric_allocation,
-)
-from saltus.law.answer import Approach, Comparison, Optimum, exponent_intervals, optima
+from saltus.law.allocation import fit_cost
+from saltus.law.answer import Approach, Comparison, exponent_intervals, optima
 from saltus.law.curves import Curves, curves_of, labelled
-from saltus.law.envelope import Envelope, average_seeds, fit_envelope, lower_envelope
 from saltus.law.frontier import frontier
 from saltus.law.intervals import Intervals
 from saltus.law.isoflop import isoflop
@@ -28,22 +21,6 @@ from saltus.law.parametric import differ, parametric
 from saltus.law.path import MIN_POINTS, Estimator, Path, delete_one
 from saltus.law.solve import Fit
 from saltus.law.verdict import judge
-
-__all__ = [
-    "Allocation",
-    "Approach",
-    "Comparison",
-    "Envelope",
-    "Optimum",
-    "average_seeds",
-    "compute_optimal",
-    "compute_optimal_numeric",
-    "fit_envelope",
-    "lower_envelope",
-    "parametric_allocation",
-    "points_of",
-    "three_approaches",
-]
 
 DECADE = 10.0  # times the largest compute of the table: the second default budget
 NOTABLE_BIAS = 0.01  # of a

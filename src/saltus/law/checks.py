@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from saltus.law.criterion import Criterion
-from saltus.law.forecast import rms_percent as rms_percent
+from saltus.law.forecast import rms_percent
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import MIN_SIZES, Intervals
 from saltus.law.predict import sizes_in_order, variables_of

@@ -6,12 +6,11 @@ head FLOPs alone move an exponent of allocation from .84 to .70).
 
 from typing import Any
 
-import numpy as np
-
 from saltus.errors import TableError
 from saltus.law.approaches import three_approaches
 from saltus.law.criterion import Criterion
-from saltus.law.describe import points_of_rows
+from saltus.law.describe import FLOPS_PER_PAIR, points_of_rows
+from saltus.law.forecast import rms_percent
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import jackknife
 from saltus.law.solve import HUBER, fit
@@ -48,7 +47,8 @@ def conventions(rows: Rows, *, criterion: Criterion = HUBER, seed: int = 0) -> l
         errors = jackknife(fitted, variables, rows.loss, rows.sizes, rows.replicas)
         intervals = {} if errors is None else errors.parameter_intervals()
         for compute in [*computes, f"6 {name} D"]:
-            flops = positive(frame, compute) if compute in frame.columns else 6.0 * params * tokens
+            product = FLOPS_PER_PAIR * params * tokens
+            flops = positive(frame, compute) if compute in frame.columns else product
             points = points_of_rows(rows, flops).assign(params=params)
             found = three_approaches(points, fitted, errors).to_dict()
             told.append(
@@ -59,7 +59,7 @@ def conventions(rows: Rows, *, criterion: Criterion = HUBER, seed: int = 0) -> l
                     "alpha_interval": intervals.get("alpha"),
                     "beta": fitted.parameters["beta"],
                     "beta_interval": intervals.get("beta"),
-                    "rms_percent": float(100 * np.sqrt(np.mean(np.expm1(fitted.residuals) ** 2))),
+                    "rms_percent": rms_percent(fitted.residuals),
                     "status": fitted.certificate.status,
                     "a": {
                         approach: {key: entry[key] for key in ("a", "interval", "reason")}

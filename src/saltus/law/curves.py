@@ -47,13 +47,6 @@ class Curves:
             self.segment[kept], self.left_out,
         )  # fmt: skip
 
-    def with_loss(self, loss: Array) -> "Curves":
-        """Return the same curves with other losses (S, G)."""
-        return Curves(
-            self.sizes, self.log_params, self.log_flops, self.log_tokens, loss, self.segment,
-            self.left_out,
-        )  # fmt: skip
-
 
 def labelled(points: pd.DataFrame) -> pd.DataFrame:
     """Check the columns, and label sizes by their parameters where a table has no `size`.

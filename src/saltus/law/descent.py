@@ -41,6 +41,17 @@ class Table:
         return form.rescale(theta, self.centres)
 
 
+def check_columns(columns: Mapping[str, Array], num: int) -> None:
+    """Raise `TableError` unless every column holds `num` positive numbers."""
+    for name, values in columns.items():
+        if values.shape != (num,):
+            raise TableError(f"{name} has shape {values.shape}; expected ({num},) as loss has")
+        bad = ~(np.isfinite(values) & (values > 0))
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise TableError(f"{name} is {values[row]} in row {row}; expected a positive number")
+
+
 def prepare(
     form: Form, variables: Mapping[str, ArrayLike], loss: ArrayLike, weights: ArrayLike | None
 ) -> Table:
@@ -51,13 +62,7 @@ def prepare(
     columns = {name: np.asarray(variables[name], dtype=float) for name in form.variables}
     columns["loss"] = np.asarray(loss, dtype=float)
     num = columns["loss"].size
-    for name, values in columns.items():
-        if values.shape != (num,):
-            raise TableError(f"{name} has shape {values.shape}; expected ({num},) as loss has")
-        bad = ~(np.isfinite(values) & (values > 0))
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise TableError(f"{name} is {values[row]} in row {row}; expected a positive number")
+    check_columns(columns, num)
     weight = np.ones(num) if weights is None else np.asarray(weights, dtype=float)
     if weight.shape != (num,) or not np.all(np.isfinite(weight) & (weight >= 0)):
         raise TableError(f"weights must be {num} finite numbers that are not negative")

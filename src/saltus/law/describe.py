@@ -12,14 +12,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from saltus.errors import SaltusError
+from saltus.law.allocation import parametric_allocation
 from saltus.law.approaches import three_approaches
-from saltus.law.bootstrap import bootstrap
+from saltus.law.bootstrap import Bootstrap, bootstrap
 from saltus.law.compare import compare_forms
 from saltus.law.coverage import coverage_of
 from saltus.law.criterion import Criterion
+from saltus.law.forecast import rms_percent
 from saltus.law.forms import Chinchilla, Form
 from saltus.law.influence import leave_one_size_out, leave_worst_out
-from saltus.law.intervals import MIN_SIZES, Intervals, allocation_exponent, jackknife
+from saltus.law.intervals import MIN_SIZES, Intervals, jackknife
 from saltus.law.profile import ALLOCATION, NoLikelihoodError, profile
 from saltus.law.solve import HUBER, Fit, fit
 from saltus.law.table import Rows
@@ -71,9 +73,8 @@ def doubt_of(fitted: Fit, rows: Rows, kind: Interval, *, num: int, seed: int) ->
                 f"--interval jackknife: found {len(set(groups))} {what}, expected at least "
                 f"{MIN_SIZES}; --interval bootstrap draws rows"
             )
-        audit = None
     else:
-        drawn = bootstrap(
+        spread = bootstrap(
             fitted,
             rows.variables,
             rows.loss,
@@ -82,7 +83,14 @@ def doubt_of(fitted: Fit, rows: Rows, kind: Interval, *, num: int, seed: int) ->
             num=num,
             seed=seed,
         )
-        spread, audit = drawn, {"refitted": drawn.audited, "improvable": drawn.improvable}
+    return _doubt_of_refits(spread, rows)
+
+
+def _doubt_of_refits(spread: Intervals, rows: Rows) -> Doubt:
+    fitted = spread.fitted
+    audit = None
+    if isinstance(spread, Bootstrap):
+        audit = {"refitted": spread.audited, "improvable": spread.improvable}
     has_allocation = {"alpha", "beta"} <= set(fitted.form.parameters)
     return Doubt(
         method=spread.method,
@@ -130,12 +138,11 @@ def _profile(fitted: Fit, rows: Rows) -> Doubt:
     )
 
 
-def residual_entry(fitted: Fit, loss: Array) -> dict[str, float]:
+def residual_entry(fitted: Fit) -> dict[str, float]:
     """Return the residuals' root mean square and largest size, in percent of the measured loss."""
-    percent = 100.0 * np.expm1(fitted.residuals)
     return {
-        "rms_percent": float(np.sqrt(np.mean(percent**2))),
-        "max_percent": float(np.max(np.abs(percent))),
+        "rms_percent": rms_percent(fitted.residuals),
+        "max_percent": float(np.max(np.abs(100.0 * np.expm1(fitted.residuals)))),
     }
 
 
@@ -179,11 +186,10 @@ def uncertainty_entry(
 
 def _allocation(fitted: Fit, doubt: Doubt) -> dict[str, Any] | None:
     """Return a and b = 1 - a of N ~ C^a, D ~ C^b with the interval of a; None without exponents."""
-    law = fitted.parameters
-    if not {"alpha", "beta"} <= set(law):
+    if not {"alpha", "beta"} <= set(fitted.parameters):
         return None
-    a = float(allocation_exponent(law["alpha"], law["beta"]))
-    return {"a": a, "b": 1.0 - a, "interval": doubt.allocation}
+    implied = parametric_allocation(fitted)
+    return {"a": implied.a, "b": implied.b, "interval": doubt.allocation}
 
 
 def _approaches(rows: Rows, fitted: Fit, doubt: Doubt) -> dict[str, Any]:
@@ -224,7 +230,6 @@ def beside_entry(rows: Rows, fitted: Fit, *, num: int, seed: int) -> list[dict[s
     The profile is of squares, which have a likelihood, and so of another fit than Huber's.
     """
     told: list[dict[str, Any]] = []
-    num_sizes = len(set(rows.sizes))
     for what in BESIDE:
         drawn = bootstrap(
             fitted,
@@ -236,35 +241,29 @@ def beside_entry(rows: Rows, fitted: Fit, *, num: int, seed: int) -> list[dict[s
             num=num,
             seed=seed,
         )
-        told.append(
-            {
-                "method": drawn.method,
-                "reason": "",
-                "intervals": drawn.parameter_intervals(),
-                "allocation": drawn.allocation_interval(),
-                "unconverged_refits": drawn.unconverged,
-                "audit": {"refitted": drawn.audited, "improvable": drawn.improvable},
-                "coverage": coverage_of(fitted.form.name, drawn.kind, num_sizes),
-            }
-        )
+        told.append(_beside(_doubt_of_refits(drawn, rows)))
     squares = Criterion("squared")
     other = fit(fitted.form, rows.variables, rows.loss, criterion=squares, seed=seed)
-    entry: dict[str, Any] = {
-        "method": f"profile of a normal likelihood; {squares}",
-        "reason": "",
-        "intervals": None,
-        "allocation": None,
-        "unconverged_refits": None,
-        "audit": None,
-        "coverage": coverage_of(fitted.form.name, "profile", num_sizes),
-        "parameters": other.parameters,
-    }
     try:
-        found = _profile(other, rows)
+        profiled = _beside(_profile(other, rows))
     except SaltusError as error:
-        return [*told, {**entry, "reason": str(error.__cause__)}]
-    found_entry = {"intervals": found.parameters, "allocation": found.allocation}
-    return [*told, {**entry, **found_entry, "method": found.method}]
+        covered = coverage_of(fitted.form.name, "profile", len(set(rows.sizes)))
+        method = f"profile of a normal likelihood; {squares}"
+        nothing = Doubt(method, {}, None, None, None, covered, None)
+        profiled = {**_beside(nothing), "intervals": None, "reason": str(error.__cause__)}
+    return [*told, {**profiled, "parameters": other.parameters}]
+
+
+def _beside(doubt: Doubt) -> dict[str, Any]:
+    return {
+        "method": doubt.method,
+        "reason": "",
+        "intervals": doubt.parameters,
+        "allocation": doubt.allocation,
+        "unconverged_refits": doubt.unconverged,
+        "audit": doubt.audit,
+        "coverage": doubt.coverage,
+    }
 
 
 def describe(
@@ -303,7 +302,7 @@ def describe(
             "text": str(criterion),
         },
         "certificate": certificate_entry(fitted, rows),
-        "residuals": residual_entry(fitted, rows.loss),
+        "residuals": residual_entry(fitted),
         **_approaches(rows, fitted, doubt),
         **(_heldout(rows, fitted, seed) if heldout else {}),
         "uncertainty": uncertainty_entry(fitted, doubt.spread, rows.variables, rows.flops),

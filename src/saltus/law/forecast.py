@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from saltus.errors import TableError
 from saltus.law.criterion import Criterion
+from saltus.law.descent import check_columns
 from saltus.law.forms import Form
-from saltus.law.intervals import MIN_SIZES, Jackknife, jackknife
+from saltus.law.intervals import MIN_SIZES, Intervals, Jackknife, jackknife
 from saltus.law.solve import HUBER, Fit, fit
 
 Array = NDArray[np.float64]
@@ -63,13 +64,7 @@ def rows_of(
         "loss": np.asarray(loss, dtype=float),
         "flops": np.asarray(compute, float),
     }
-    for name, values in checked.items():
-        if values.shape != (num,):
-            raise TableError(f"{name} has shape {values.shape}; expected ({num},) as loss has")
-        bad = ~(np.isfinite(values) & (values > 0))
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise TableError(f"{name} is {values[row]} in row {row}; expected a positive number")
+    check_columns(checked, num)
     labels = [f"{value:.17g}" for value in columns["N"]] if sizes is None else map(str, sizes)
     names = np.array(list(labels), dtype=str)
     of = tuple(range(num)) if replicas is None else tuple(replicas)
@@ -166,7 +161,7 @@ def rms_percent(residuals: Array) -> float:
     return float(np.sqrt(np.mean((100.0 * np.expm1(residuals)) ** 2)))
 
 
-def interval_entries(errors: Jackknife | None) -> dict[str, Any]:
+def interval_entries(errors: Intervals | None) -> dict[str, Any]:
     """Return how intervals were made and how many refits fell short; nulls without any."""
     return {
         "interval_method": errors and errors.method,

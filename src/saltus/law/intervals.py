@@ -145,19 +145,15 @@ class Intervals(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Jackknife(Intervals):
-    """Refits without one size each; `sizes` (S,) are the labels in the order of `theta`.
-
-    `size_parameters` is how many parameters sizes determine: E, A and alpha of Chinchilla's law.
-    """
+    """Refits without one size each; `sizes` (S,) are the labels in the order of `theta`."""
 
     kind: ClassVar[str] = "jackknife"
     sizes: tuple[str, ...] = field(kw_only=True)
-    size_parameters: int = field(default=SIZE_PARAMETERS, kw_only=True)
 
     @property
     def dof(self) -> int:
         """Degrees of freedom of the t quantile; at least 1."""
-        return len(self.sizes) - self.size_parameters
+        return degrees_of_freedom(len(self.sizes))
 
     @property
     def quantile(self) -> float:

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from saltus.errors import TableError
-from saltus.law.approaches import average_seeds, fit_envelope
 from saltus.law.checks import band, seed_percent, sensitivity
 from saltus.law.criterion import Criterion
 from saltus.law.describe import beside_entry, describe
+from saltus.law.envelope import average_seeds, fit_envelope
+from saltus.law.forecast import interval_entries
 from saltus.law.forms import Chinchilla, PowerLaw
 from saltus.law.intervals import MIN_SIZES, Jackknife
 from saltus.law.predict import (
@@ -89,14 +90,6 @@ def usable_runs(runs: pd.DataFrame, minimum_tokens: int = 0) -> tuple[pd.DataFra
 def span(values: pd.Series) -> list[float] | None:
     """Return [lowest, highest], or None of nothing."""
     return [float(values.min()), float(values.max())] if len(values) else None
-
-
-def jackknife_entries(errors: Jackknife | None) -> dict[str, Any]:
-    """Return how intervals were made and how many refits fell short; nulls without a jackknife."""
-    return {
-        "interval_method": None if errors is None else errors.method,
-        "unconverged_refits": None if errors is None else errors.unconverged,
-    }
 
 
 def intervals_of(errors: Jackknife | None) -> dict[str, tuple[float, float] | None] | None:
@@ -179,7 +172,7 @@ def summarise_envelope(runs: pd.DataFrame, criterion: Criterion, seed: int) -> d
         "points": envelope.points.to_dict(orient="records"),
         "parameters": None if fitted is None else fitted.parameters,
         "intervals": intervals_of(envelope.errors),
-        **jackknife_entries(envelope.errors),
+        **interval_entries(envelope.errors),
         "certificate": None if fitted is None else fitted.certificate.to_dict(),
         "convention": ENVELOPE_CONVENTION,
     }

@@ -70,9 +70,8 @@ class DataConstrained(Form):
         return value, np.stack(columns, axis=-1)
 
     def rescale(self, theta: Array, log_units: Mapping[str, float]) -> Array:
-        moved = np.array(theta, dtype=float)
-        moved[..., 1:3] -= theta[..., 3:5] * np.array([log_units["N"], log_units["D"]])
-        return moved
+        inner = Chinchilla().rescale(theta[..., :5], log_units)
+        return np.concatenate([inner, theta[..., 5:]], axis=-1)
 
     def bounds(self, logs: Logs, log_loss: Array) -> tuple[Array, Array]:
         low, high = Chinchilla().bounds(logs, log_loss)
