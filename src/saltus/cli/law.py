@@ -14,7 +14,8 @@ from saltus.errors import SaltusError, TableError, nearest
 from saltus.files import write_bytes, write_json
 from saltus.law.conventions import conventions
 from saltus.law.criterion import LOSSES, RESIDUALS, Criterion
-from saltus.law.describe import INTERVALS, describe
+from saltus.law.describe import describe
+from saltus.law.doubt import INTERVALS
 from saltus.law.forms import FORMS, ONE_VARIABLE, Form
 from saltus.law.summary import plain
 from saltus.law.table import ROLE_OF, ROLES, Rows, parse_columns, read_rows

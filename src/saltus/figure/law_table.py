@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from saltus.figure import style, words
-from saltus.law.describe import Doubt
+from saltus.law.doubt import Doubt
 from saltus.law.solve import Fit
 from saltus.law.table import Rows
 

@@ -14,7 +14,8 @@ import pandas as pd
 from saltus.errors import TableError
 from saltus.law.checks import band, seed_percent, sensitivity
 from saltus.law.criterion import Criterion
-from saltus.law.describe import beside_entry, describe
+from saltus.law.describe import describe
+from saltus.law.doubt import beside_entry
 from saltus.law.envelope import average_seeds, fit_envelope
 from saltus.law.forecast import interval_entries
 from saltus.law.forms import Chinchilla, PowerLaw
