@@ -30,10 +30,11 @@ import numpy as np
 from scipy import stats
 
 from saltus.law.bootstrap import bootstrap
+from saltus.law.components import NoScatterError
 from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import Intervals, allocation_exponent, jackknife
-from saltus.law.profile import NoLikelihoodError, likelihood
+from saltus.law.likelihood import NoLikelihoodError, likelihood
 from saltus.law.solve import fit
 
 TRUTH = {"E": 1.7, "A": 20.0, "B": 300.0, "alpha": 0.31, "beta": 0.42}
@@ -42,6 +43,7 @@ SEEDS, HORIZONS, RESAMPLES = 5, 4, 200
 DESIGNS = ((8, 0.0), (8, NOISE), (5, 0.0), (5, NOISE))
 BOOTSTRAPS = ("rows", "replicas within size", "the law")
 OUT = common.ROOT / "src" / "saltus" / "law" / "coverage.csv"
+BEYOND_LADDER = ("law beyond the ladder", "new replica beyond the ladder")
 BEYOND = {"N": np.array([12e6]), "D": np.array([128e6])}
 
 Hit = tuple[str, str, bool | None, float]  # method, quantity, inside (None: refused), width
@@ -72,11 +74,15 @@ def ladder(job: tuple[int, float, int, bool]) -> list[Hit]:
     hits = list(_held(errors, "jackknife", new, actual))
     if beside:
         for what in BOOTSTRAPS:
-            drawn = bootstrap(
-                fitted, table, loss, what=what, sizes=sizes, replicas=replicas,
-                num=RESAMPLES, seed=number, audit=0.0,
-            )  # fmt: skip
-            hits += _held(drawn, what, new, actual)
+            try:
+                drawn = bootstrap(
+                    fitted, table, loss, what=what, sizes=sizes, replicas=replicas,
+                    num=RESAMPLES, seed=number, audit=0.0,
+                )  # fmt: skip
+            except NoScatterError:
+                hits += [(what, name, None, np.nan) for name in (*TRUTH, "a", *BEYOND_LADDER)]
+            else:
+                hits += _held(drawn, what, new, actual)
         hits += _profiled(table, loss, sizes, replicas)
     return hits
 
@@ -89,8 +95,8 @@ def _held(errors: Intervals, method: str, new: float, actual: float) -> Iterator
         inside = None if ends is None else ends[0] <= truth <= ends[1]
         yield method, name, inside, np.nan if ends is None else ends[1] - ends[0]
     for name, (low, high), truth in (
-        ("law beyond the ladder", errors.band(BEYOND), new),
-        ("new replica beyond the ladder", errors.prediction_interval(BEYOND), actual),
+        (BEYOND_LADDER[0], errors.band(BEYOND), new),
+        (BEYOND_LADDER[1], errors.prediction_interval(BEYOND), actual),
     ):
         yield method, name, bool(low[0] <= truth <= high[0]), float(high[0] - low[0])
 
@@ -108,10 +114,15 @@ def _profiled(
     except NoLikelihoodError:
         return [("profile", name, None, np.nan) for name in truth]
     limit = stats.t.ppf(0.975, made.dof) ** 2
-    return [
-        ("profile", name, bool(made.statistic(name, value, made.theta)[0] <= limit), np.nan)
-        for name, value in truth.items()
-    ]
+
+    def inside(name: str, value: float) -> bool | None:
+        try:
+            statistic, _, converged = made.statistic(name, value, made.theta)
+        except NoLikelihoodError:
+            return None
+        return bool(statistic <= limit) if converged else None
+
+    return [("profile", name, inside(name, value), np.nan) for name, value in truth.items()]
 
 
 def main() -> None:

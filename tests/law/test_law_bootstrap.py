@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from saltus.law.bootstrap import Bootstrap, bootstrap, cluster_draws, row_draws
-from saltus.law.components import Components, estimate_components, numbered
 from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla
 from saltus.law.predict import replicas_of, variables_of
@@ -89,28 +88,3 @@ def test_intervals_widen_from_law_to_new_replica(make_runs: MakeRuns) -> None:
     (low,), (high,) = made.band(new)
     (lower,), (higher,) = made.prediction_interval(new)
     assert lower < low < high < higher
-
-
-def test_components_of_scatter_are_recovered() -> None:
-    """Mean of 40 tables against the truth, three standard errors."""
-    truth = Components(size=0.01, replica=0.008, row=0.005)
-    sizes, replicas = np.repeat(np.arange(8), 20), np.repeat(np.arange(40), 4)
-    generator = np.random.default_rng(1)
-    slope = np.ones((160, 1))
-    squares = []
-    for _ in range(40):
-        residual = truth.draw(sizes, replicas, 1, generator)[0]
-        found = estimate_components(residual, slope, sizes, replicas)
-        squares.append([found.size**2, found.replica**2, found.row**2])
-    mean, error = np.mean(squares, axis=0), np.std(squares, axis=0) / np.sqrt(40)
-    expected = np.array([truth.size**2, truth.replica**2, truth.row**2])
-    assert np.all(np.abs(mean - expected) < 3 * error)
-
-
-def test_components_that_a_table_cannot_tell_are_none() -> None:
-    residual = np.random.default_rng(0).normal(0, 0.01, 30)
-    each = np.arange(30)
-    found = estimate_components(residual, np.ones((30, 1)), each, each)
-    assert (found.size, found.replica) == (0.0, 0.0)
-    assert found.row == pytest.approx(np.std(residual, ddof=1), rel=1e-2)
-    assert list(numbered("abac")) == [0, 1, 0, 2]

@@ -9,10 +9,11 @@ import pytest
 
 from saltus.errors import TableError
 from saltus.law.conventions import conventions
-from saltus.law.coverage import coverage_of
-from saltus.law.forms import Chinchilla
+from saltus.law.coverage import coverage_of, not_simulated
+from saltus.law.criterion import Criterion
+from saltus.law.forms import Chinchilla, Kaplan
 from saltus.law.influence import leave_one_size_out, leave_worst_out
-from saltus.law.predict import variables_of
+from saltus.law.predict import replicas_of, variables_of
 from saltus.law.solve import fit
 from saltus.law.table import read_rows
 
@@ -83,12 +84,7 @@ def test_one_convention_is_refused_in_a_line(make_runs: MakeRuns) -> None:
 
 
 def test_coverage_is_that_of_the_nearest_design() -> None:
-    many, few = (
-        coverage_of("chinchilla", "jackknife", 12),
-        coverage_of("chinchilla", "jackknife", 5),
-    )
-    assert many is not None
-    assert few is not None
+    many, few = coverage_of("jackknife", 12), coverage_of("jackknife", 5)
     assert many["design"].startswith("8 sizes")
     assert few["design"].startswith("5 sizes")
     for found in (many, few):
@@ -98,5 +94,23 @@ def test_coverage_is_that_of_the_nearest_design() -> None:
                 share = found["quantities"][name][kind]
                 assert share is not None
                 assert share >= 0.92, (name, kind)
-    assert coverage_of("kaplan", "jackknife", 8) is None
-    assert coverage_of("chinchilla", "tea leaves", 8) is None
+
+
+def test_coverage_is_shown_only_of_intervals_made_as_the_simulated_ones(
+    make_runs: MakeRuns,
+) -> None:
+    runs = make_runs(sizes=6, seeds=2)
+    table, loss = variables_of(runs), runs["loss_text"]
+    sizes, replicas = list(runs["size"]), replicas_of(runs)
+    fitted = fit(Chinchilla(), table, loss)
+    assert not_simulated(fitted, "jackknife", sizes, replicas) == ""
+    squares = fit(Chinchilla(), table, loss, criterion=Criterion("squared"))
+    assert not_simulated(squares, "profile", sizes, replicas) == ""
+    for reason, given in {
+        "not simulated for tea leaves": (fitted, "tea leaves", sizes, replicas),
+        "simulated for several seeds": (fitted, "rows", sizes, None),
+        "halved squares": (fitted, "profile", sizes, replicas),
+        "Huber losses, delta 0.001": (squares, "jackknife", sizes, replicas),
+        "chinchilla's law only": (fit(Kaplan(), table, loss), "jackknife", sizes, replicas),
+    }.items():
+        assert reason in not_simulated(*given)

@@ -10,10 +10,12 @@ import pytest
 from scipy import optimize
 
 from saltus.errors import TableError
-from saltus.law.criterion import huber
+from saltus.law.criterion import Criterion, huber
+from saltus.law.descent import prepare
 from saltus.law.forms import Array, Chinchilla, Form, Logs, PowerLaw
+from saltus.law.minimise import minimise
 from saltus.law.predict import variables_of
-from saltus.law.solve import fit, refit
+from saltus.law.solve import HUBER, fit, refit
 
 PUBLISHED = {
     "hoffmann": {"E": 1.69337, "A": 406.40, "B": 410.72, "alpha": 0.33917, "beta": 0.28491},
@@ -253,3 +255,36 @@ def test_a_new_form_needs_nothing_but_itself() -> None:
     fitted = fit(form, grid(7), form.predict(truth, grid(7)))
     assert fitted.certificate.status == "converged"
     assert fitted.parameters == pytest.approx(truth, rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 5])
+def test_a_descent_cut_short_tells_where_it_stands(make_runs: MakeRuns, steps: int) -> None:
+    """Objectives belong to the returned parameters, and what is left to gain is not called none."""
+    runs = make_runs(sizes=5, seeds=2)
+    table = prepare(Chinchilla(), variables_of(runs), runs["loss_text"], None)
+    starts = Chinchilla().starts(
+        table.logs, table.log_loss, table.weights, 24, np.random.default_rng(0)
+    )
+    bounds = Chinchilla().bounds(table.logs, table.log_loss)
+    theta, objectives, converged = minimise(
+        Chinchilla(), table.logs, table.log_loss, table.weights, HUBER.penalty, starts, bounds,
+        max_iterations=steps,
+    )  # fmt: skip
+    ends = Chinchilla().evaluate(theta, table.logs)[0] - table.log_loss
+    np.testing.assert_allclose(objectives, huber(ends, table.weights, HUBER.delta), rtol=1e-12)
+    assert not converged.any()
+
+
+def test_a_vertex_is_sought_inside_the_bounds_by_rows_that_count() -> None:
+    """A noise-free law without E: the step onto its vertex leaves E at its bound."""
+    generator = np.random.default_rng(0)
+    x = np.geomspace(1e3, 1e9, 12)
+    loss = 50.0 * x**-0.2 * np.exp(generator.laplace(0, 0.01, 12))
+    weights = np.r_[np.ones(11), 0.0]
+    fitted = fit(PowerLaw(), {"x": x}, loss, criterion=Criterion("absolute"), weights=weights)
+    without = fit(PowerLaw(), {"x": x[:-1]}, loss[:-1], criterion=Criterion("absolute"))
+    assert fitted.objective == pytest.approx(without.objective, rel=1e-6)  # bounds differ
+    table = prepare(PowerLaw(), {"x": x}, loss, weights)
+    lower, upper = PowerLaw().bounds(table.logs, table.log_loss)
+    theta = table.to_centred(PowerLaw(), fitted.theta)
+    assert np.all((theta >= lower - 1e-12) & (theta <= upper + 1e-12))

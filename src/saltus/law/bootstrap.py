@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from saltus.law.components import Components, estimate_components, numbered
-from saltus.law.descent import Refits, descend, prepare
+from saltus.law.components import numbered
+from saltus.law.descent import Refits, descend, prepare, typical_loss
 from saltus.law.intervals import Intervals, replica_error
-from saltus.law.minimise import linearise
+from saltus.law.scatter import scatter_of
 from saltus.law.solve import Fit, refit
 
 Array = NDArray[np.float64]
@@ -48,7 +48,7 @@ class Bootstrap(Intervals):
         return f"bootstrap of {self.what}, {len(self.theta):,} resamples, percentiles"
 
     @property
-    def kind(self) -> str:  # type: ignore[override]
+    def kind(self) -> str:
         return self.what
 
     @property
@@ -105,7 +105,8 @@ def bootstrap(
 
     `rows`; `clusters`, whole ones named by `replicas` (n,); `replicas within size`, whole replicas
     drawn within each of `sizes` (n,); `the law`, losses drawn from the fitted law with the
-    components of scatter that its residuals show (`components`).
+    components of scatter that the table shows (`scatter`). Raises `NoScatterError` where it shows
+    none.
     """
     losses = np.asarray(loss, dtype=float)
     num_rows = len(losses)
@@ -116,7 +117,9 @@ def bootstrap(
     audited = improvable = 0
     drawer = None
     if what == "the law":
-        drawer = (components_of(fitted, variables, losses, strata, groups), strata, groups)
+        drawer = (
+            scatter_of(fitted, variables, losses, strata, groups).components, strata, groups,
+        )  # fmt: skip
     for count in _blocks(num, max(1, BLOCK // num_rows)):
         redrawn: Array = losses
         if drawer is not None:
@@ -154,20 +157,6 @@ def bootstrap(
     )
 
 
-def components_of(
-    fitted: Fit,
-    variables: Mapping[str, ArrayLike],
-    loss: Array,
-    sizes: NDArray[np.intp],
-    replicas: NDArray[np.intp],
-) -> Components:
-    """Return the components of the scatter about a fitted law, by its own linearisation."""
-    table = prepare(fitted.form, variables, loss, None)
-    theta = table.to_centred(fitted.form, fitted.theta)
-    residual, slope, _ = linearise(fitted.form, table.logs, table.log_loss, theta, False)
-    return estimate_components(residual, slope, sizes, replicas)
-
-
 def _blocks(num: int, most: int) -> list[int]:
     """Return `num` split into parts of at most `most`."""
     return [min(most, num - done) for done in range(0, num, most)]
@@ -184,7 +173,7 @@ def _audit(
 ) -> int:
     """Fit the `picked` resamples from dispersed starts of the whole table; count the gains."""
     form, criterion = fitted.form, fitted.criterion
-    table = prepare(form, variables, loss if loss.ndim == 1 else loss[0], None)
+    table = prepare(form, variables, typical_loss(loss), None)
     num = form.num_starts // STARTS_SPARED
     starts = form.starts(table.logs, table.log_loss, table.weights, num, generator)
     better = 0

@@ -1,15 +1,21 @@
 """What simulation says of an interval: the share of ladders whose truth it held.
 
 `coverage.csv` is written by bench/coverage.py: ladders of 8 or 5 sizes, 5 seeds and 4 horizons from
-a known Chinchilla law, with and without every size being off the law.
+a known Chinchilla law, with and without every size being off the law. It speaks of intervals that
+were made as there, and of no others.
 """
 
 import csv
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 from typing import Any
 
+from saltus.law.criterion import Criterion
+from saltus.law.solve import Fit
+
 SIMULATED_FORM = "chinchilla"
+SIMULATED_LOSS = {"profile": Criterion("squared")}  # by method; all others' is the default
 
 
 @lru_cache
@@ -18,14 +24,34 @@ def _rows() -> tuple[dict[str, str], ...]:
     return tuple(csv.DictReader(text.splitlines()))
 
 
-def coverage_of(form: str, kind: str, num_sizes: int) -> dict[str, Any] | None:
-    """Return the simulated coverage nearest to a design, by quantity; None where none was made.
+def not_simulated(
+    fitted: Fit, kind: str, sizes: Sequence[object], replicas: Sequence[object] | None
+) -> str:
+    """Return why an interval of `kind` has no simulated coverage, or "" where it has.
+
+    `sizes` and `replicas` (n,) label the rows, `replicas` being None where seeds are not known.
+    """
+    simulated = SIMULATED_LOSS.get(kind, Criterion())
+    hit = fitted.certificate.bounds_hit
+    if fitted.form.name != SIMULATED_FORM:
+        return f"simulated for {SIMULATED_FORM}'s law only"
+    if not any(row["method"] == kind for row in _rows()):
+        return f"not simulated for {kind}"
+    if fitted.criterion != simulated:
+        return f"simulated for the {simulated} only"
+    if hit:
+        return f"simulated for laws inside their bounds; {', '.join(hit)} is on one"
+    if replicas is None or len(set(replicas)) <= len(set(sizes)):
+        return "simulated for several seeds of each size"
+    return ""
+
+
+def coverage_of(kind: str, num_sizes: int) -> dict[str, Any]:
+    """Return the simulated coverage nearest to a design, by quantity.
 
     `kind` is the kind of interval. `plain` is without misfit of sizes, `misfit` with it.
     """
     rows = [row for row in _rows() if row["method"] == kind]
-    if form != SIMULATED_FORM or not rows:
-        return None
     sizes = min({int(row["sizes"]) for row in rows}, key=lambda size: abs(size - num_sizes))
     chosen = [row for row in rows if int(row["sizes"]) == sizes]
     quantities: dict[str, dict[str, float | None]] = {}

@@ -81,6 +81,11 @@ def prepare(
     )
 
 
+def typical_loss(loss: Array) -> Array:
+    """Return losses (n,), or the geometric means (n,) of redrawn ones (m, n): bounds are theirs."""
+    return loss if loss.ndim == 1 else np.exp(np.log(loss).mean(axis=0))
+
+
 @dataclass(frozen=True, eq=False)
 class Refits:
     """Refits of m reweighted or redrawn tables: internal vectors (m, p) in raw units.
@@ -168,15 +173,22 @@ def _finish(
 
 
 def snap(form: Form, table: Table, criterion: Criterion, theta: Array) -> Array:
-    """Move `theta` (p,) onto the vertex of an absolute loss whose residuals it nearly zeroes."""
+    """Move `theta` (p,) onto the vertex of an absolute loss whose residuals it nearly zeroes.
+
+    Parameters on a bound stay there.
+    """
+    bounds = form.bounds(table.logs, table.log_loss)
     typical = float(np.exp(np.mean(table.log_loss))) if criterion.raw else 1.0
     best = theta
     for _ in range(SNAPS):
         residual, slope, _ = linearise(form, table.logs, table.log_loss, best, criterion.raw)
-        active = np.abs(residual) <= ACTIVE * typical
+        active = (np.abs(residual) <= ACTIVE * typical) & (table.weights > 0)
+        free = (best > bounds[0]) & (best < bounds[1])
         if not active.any():
             break
-        trial = best - np.linalg.lstsq(slope[active], residual[active], rcond=None)[0]
+        trial = np.array(best)
+        trial[free] -= np.linalg.lstsq(slope[active][:, free], residual[active], rcond=None)[0]
+        trial = np.clip(trial, *bounds)
         ends = np.stack([best, trial])
         totals = criterion.total(
             residuals(form, table.logs, table.log_loss, ends, criterion.raw), table.weights

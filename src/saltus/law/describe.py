@@ -138,6 +138,7 @@ def describe(
         "unconverged_refits": doubt.unconverged,
         "audit": doubt.audit,
         "coverage": doubt.coverage,
+        "coverage_reason": doubt.coverage_reason,
         "allocation": _allocation(fitted, doubt),
         "objective": fitted.objective,
         "criterion": {

@@ -10,10 +10,12 @@ import numpy as np
 
 from saltus.errors import SaltusError
 from saltus.law.bootstrap import Bootstrap, bootstrap
-from saltus.law.coverage import coverage_of
+from saltus.law.components import NoScatterError
+from saltus.law.coverage import coverage_of, not_simulated
 from saltus.law.criterion import Criterion
 from saltus.law.intervals import MIN_SIZES, Intervals, jackknife
-from saltus.law.profile import ALLOCATION, NoLikelihoodError, profile
+from saltus.law.likelihood import ALLOCATION, NoLikelihoodError
+from saltus.law.profile import profile
 from saltus.law.solve import Fit, fit
 from saltus.law.table import Rows
 
@@ -27,6 +29,7 @@ Ends = tuple[float | None, float | None] | None
 class Doubt:
     """Intervals of one fit: of public parameters, of the allocation, and how they were made.
 
+    `centre` are the parameters that a profile is drawn about, None where they are the fit's own.
     `spread` holds the refits, for predictions; None of a profile, which has none.
     """
 
@@ -36,6 +39,8 @@ class Doubt:
     unconverged: int | None
     audit: dict[str, int] | None
     coverage: dict[str, Any] | None
+    coverage_reason: str
+    centre: dict[str, float | None] | None
     spread: Intervals | None
 
 
@@ -53,13 +58,11 @@ def doubt_of(fitted: Fit, rows: Rows, kind: Interval, *, num: int, seed: int) ->
         return _profile(fitted, rows)
     spread: Intervals | None
     if kind == "jackknife":
-        groups, what = (
-            (rows.sizes, "sizes") if rows.clusters is None else (rows.clusters, "clusters")
-        )
-        spread = jackknife(fitted, rows.variables, rows.loss, groups, rows.replicas)
+        groups, what = (rows.sizes, "size") if rows.clusters is None else (rows.clusters, "cluster")
+        spread = jackknife(fitted, rows.variables, rows.loss, groups, rows.replicas, what=what)
         if spread is None:
             raise SaltusError(
-                f"--interval jackknife: found {len(set(groups))} {what}, expected at least "
+                f"--interval jackknife: found {len(set(groups))} {what}s, expected at least "
                 f"{MIN_SIZES}; --interval bootstrap draws rows"
             )
     else:
@@ -87,7 +90,8 @@ def _doubt_of_refits(spread: Intervals, rows: Rows) -> Doubt:
         allocation=spread.allocation_interval() if has_allocation else None,
         unconverged=spread.unconverged,
         audit=audit,
-        coverage=coverage_of(fitted.form.name, spread.kind, len(set(rows.sizes))),
+        **_coverage(fitted, spread.kind, rows),
+        centre=None,
         spread=spread,
     )
 
@@ -109,9 +113,10 @@ def _profile(fitted: Fit, rows: Rows) -> Doubt:
         ) from error
     logs = fitted.form.log_parameters
 
-    def public(name: str, end: float | None) -> float | None:
-        return float(np.exp(end)) if end is not None and name in logs else end
+    def public(name: str, value: float | None) -> float | None:
+        return float(np.exp(value)) if value is not None and name in logs else value
 
+    kind = "profile" if fitted.criterion.loss == "squared" else "profile with Godambe's ratio"
     return Doubt(
         method=found.method,
         parameters={
@@ -120,50 +125,71 @@ def _profile(fitted: Fit, rows: Rows) -> Doubt:
             if name != ALLOCATION
         },
         allocation=found.reported.get(ALLOCATION),
-        unconverged=None,
+        unconverged=found.unconverged,
         audit=None,
-        coverage=coverage_of(fitted.form.name, "profile", len(set(rows.sizes))),
+        **_coverage(fitted, kind, rows),
+        centre={
+            name: public(name, value) for name, value in found.centre.items() if name != ALLOCATION
+        },
         spread=None,
     )
+
+
+def _coverage(fitted: Fit, kind: str, rows: Rows) -> dict[str, Any]:
+    """Return `coverage` and `coverage_reason` of an interval."""
+    seeds = None if rows.clusters is not None else rows.replicas
+    reason = not_simulated(fitted, kind, rows.sizes, seeds)
+    told = None if reason else coverage_of(kind, len(set(rows.sizes)))
+    return {"coverage": told, "coverage_reason": reason}
 
 
 def beside_entry(rows: Rows, fitted: Fit, *, num: int, seed: int) -> list[dict[str, Any]]:
     """Return the intervals of every other method: bootstraps of the fit, and the profile.
 
-    The profile is of squares, which have a likelihood, and so of another fit than Huber's.
+    The profile is of squares, which have a likelihood, and so of another fit than Huber's: its
+    `parameters` are those at the centre of its intervals.
     """
     told: list[dict[str, Any]] = []
     for what in BESIDE:
-        drawn = bootstrap(
-            fitted,
-            rows.variables,
-            rows.loss,
-            what=what,
-            sizes=rows.sizes,
-            replicas=rows.replicas,
-            num=num,
-            seed=seed,
-        )
-        told.append(_beside(_doubt_of_refits(drawn, rows)))
+        try:
+            drawn = bootstrap(
+                fitted,
+                rows.variables,
+                rows.loss,
+                what=what,
+                sizes=rows.sizes,
+                replicas=rows.replicas,
+                num=num,
+                seed=seed,
+            )
+        except NoScatterError as error:
+            told.append(_nothing(f"bootstrap of {what}", str(error)))
+        else:
+            told.append(_beside(_doubt_of_refits(drawn, rows)))
     squares = Criterion("squared")
     other = fit(fitted.form, rows.variables, rows.loss, criterion=squares, seed=seed)
     try:
         profiled = _beside(_profile(other, rows))
     except SaltusError as error:
-        covered = coverage_of(fitted.form.name, "profile", len(set(rows.sizes)))
-        method = f"profile of a normal likelihood; {squares}"
-        nothing = Doubt(method, {}, None, None, None, covered, None)
-        profiled = {**_beside(nothing), "intervals": None, "reason": str(error.__cause__)}
-    return [*told, {**profiled, "parameters": other.parameters}]
+        method = f"profile of a normal likelihood, {squares}"
+        profiled = _nothing(method, str(error.__cause__))
+    return [*told, profiled]
+
+
+def _nothing(method: str, reason: str) -> dict[str, Any]:
+    empty = Doubt(method, {}, None, None, None, None, reason, None, None)
+    return {**_beside(empty), "intervals": None, "reason": reason}
 
 
 def _beside(doubt: Doubt) -> dict[str, Any]:
     return {
         "method": doubt.method,
         "reason": "",
+        "parameters": doubt.centre,
         "intervals": doubt.parameters,
         "allocation": doubt.allocation,
         "unconverged_refits": doubt.unconverged,
         "audit": doubt.audit,
         "coverage": doubt.coverage,
+        "coverage_reason": doubt.coverage_reason,
     }

@@ -9,7 +9,6 @@ size is off the law (bench/coverage.py); bootstraps of rows or of replicas cover
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,7 +58,10 @@ class Intervals(ABC):
     smallest_loss: float
     level: float = field(default=0.95, kw_only=True)
 
-    kind: ClassVar[str]
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """What the coverage table calls the method."""
 
     @property
     @abstractmethod
@@ -145,10 +147,17 @@ class Intervals(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Jackknife(Intervals):
-    """Refits without one size each; `sizes` (S,) are the labels in the order of `theta`."""
+    """Refits without one size each; `sizes` (S,) are the labels in the order of `theta`.
 
-    kind: ClassVar[str] = "jackknife"
+    `what` they label may be clusters of another kind.
+    """
+
     sizes: tuple[str, ...] = field(kw_only=True)
+    what: str = field(default="size", kw_only=True)
+
+    @property
+    def kind(self) -> str:
+        return "jackknife" if self.what == "size" else f"jackknife of {self.what}s"
 
     @property
     def dof(self) -> int:
@@ -163,7 +172,7 @@ class Jackknife(Intervals):
     @property
     def method(self) -> str:
         plural = "" if self.dof == 1 else "s"
-        return f"delete-one-size jackknife, t with {self.dof} degree{plural} of freedom"
+        return f"delete-one-{self.what} jackknife, t with {self.dof} degree{plural} of freedom"
 
     def covariance(self) -> Array:
         num = len(self.theta)
@@ -193,12 +202,13 @@ def jackknife(
     sizes: Sequence[object],
     replicas: Sequence[object] | None = None,
     *,
+    what: str = "size",
     level: float = 0.95,
 ) -> Jackknife | None:
     """Refit without each size in turn; None when fewer than 4 sizes leave no degree of freedom.
 
     `sizes` (n,) labels the rows; `replicas` (n,) names the (size, seed) of each, by default the
-    row itself.
+    row itself. `what` says what `sizes` are.
     """
     labels = np.array([str(label) for label in sizes])
     groups = tuple(dict.fromkeys(labels.tolist()))
@@ -210,6 +220,7 @@ def jackknife(
     return Jackknife(
         fitted=fitted,
         sizes=groups,
+        what=what,
         theta=refits.theta,
         unconverged=int(np.sum(~refits.converged)),
         replica_error=replica_error(fitted.residuals, names, len(fitted.theta)),

@@ -164,14 +164,14 @@ def minimise(
     decrement = np.full(num, np.inf)
     damping = np.full(num, 0.3)
     active = np.arange(num)
-    for _ in range(max_iterations):
+    for step in range(max_iterations + 1):
         box = lower[active], upper[active]
         made = model(form, logs, log_loss[active], weights[active], penalty, theta[active], box)
         objective[active] = made.objective
         decrement[active] = made.decrement()
         level = np.maximum(objective[active], floor[active])
         keep = (decrement[active] > tolerance * level) & (damping[active] < 1e12)
-        if not keep.any():
+        if step == max_iterations or not keep.any():
             break
         active = active[keep]
         components, eigenvalues = made.components[keep], np.abs(made.eigenvalues[keep])

@@ -14,7 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from saltus.law.certificate import Certificate, certify
 from saltus.law.criterion import Criterion
-from saltus.law.descent import Refits, Table, better, descend, distinct, prepare, snap
+from saltus.law.descent import (
+    Refits,
+    Table,
+    better,
+    descend,
+    distinct,
+    prepare,
+    snap,
+    typical_loss,
+)
 from saltus.law.forms.base import Form
 from saltus.law.minimise import minimise, residuals
 
@@ -127,7 +136,7 @@ def refit(
     """
     form, criterion = fitted.form, fitted.criterion
     losses = np.asarray(loss, dtype=float)
-    table = prepare(form, variables, losses if losses.ndim == 1 else losses[0], None)
+    table = prepare(form, variables, typical_loss(losses), None)
     weighting = np.atleast_2d(np.asarray(weights, dtype=float))
     num = len(weighting)
     log_loss = np.log(losses)

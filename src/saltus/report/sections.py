@@ -156,15 +156,16 @@ def beside(tables: Tables) -> Grid:
                   for name in ("alpha", "beta")),
                 words.bracket(allocation, 2) if allocation else words.ABSENT,
                 ", ".join(_shares(each) for each in told) if any(told) else words.ABSENT,
-                str(entry.get("reason") or words.ABSENT),
+                str(entry.get("reason") or entry.get("coverage_reason") or words.ABSENT),
             )
         )  # fmt: skip
     return Grid(
         "Intervals of the law, method by method", "laws.json: chinchilla.intervals, beside",
         ("method", "alpha", "beta", "a", "coverage of alpha, beta, a", "remark"), tuple(rows),
         "The first is the one that every other table uses. Coverage: share of simulated ladders "
-        "whose truth the interval held, the law true / every size off it as much as a seed is. The "
-        "profile is of another fit, of squares with components of scatter.",
+        "whose truth the interval held, the law true / every size off it as a seed is; none "
+        "where the interval was not made as the simulated ones. The profile is of another fit, of "
+        "squares with components of scatter.",
     )  # fmt: skip
 
 
