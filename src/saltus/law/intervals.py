@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 SIZE_PARAMETERS = 3  # E, A and alpha
 MIN_SIZES = SIZE_PARAMETERS + 1
 LARGEST_LOG = 700.0  # ends of an interval stay within exp of this
+UNMOVED = 1e-12  # of a parameter: refits that move it less say nothing about it
 
 
 def degrees_of_freedom(num_sizes: int) -> int:
@@ -84,7 +85,7 @@ class Intervals(ABC):
     def covariance(self) -> Array:
         """Return the covariance (p, p) of the internal vector, in raw units."""
 
-    def reported_interval(self, name: str) -> tuple[float, float] | None:
+    def reported_interval(self, name: str) -> tuple[float, float]:
         """Return (low, high) of one parameter as it is reported, a logarithm where it is one."""
         form = self.fitted.form
         j = form.parameters.index(name)
@@ -94,7 +95,7 @@ class Intervals(ABC):
     def parameter_intervals(self) -> dict[str, tuple[float, float] | None]:
         """Return (low, high) of each public parameter; logarithmic for those stored so.
 
-        None for a parameter on its bound: refits rest there too, and their spread says nothing.
+        None for a parameter on its bound, or that no refit moves: their spread says nothing.
         Positive parameters stay so, and an irreducible loss E lies between 0 (printed so when it
         cannot be told from it) and the smallest loss seen.
         """
@@ -102,7 +103,7 @@ class Intervals(ABC):
         intervals: dict[str, tuple[float, float] | None] = {}
         for name in form.parameters:
             found = self.reported_interval(name)
-            if name in self.fitted.certificate.bounds_hit or found is None:
+            if name in self.fitted.certificate.bounds_hit or self._unmoved(name):
                 intervals[name] = None
             elif name in form.log_parameters:
                 ends = np.exp(np.clip(found, -LARGEST_LOG, LARGEST_LOG))
@@ -115,6 +116,12 @@ class Intervals(ABC):
                 low = found[0] if name in form.signed else max(found[0], 0.0)
                 intervals[name] = (low, found[1])
         return intervals
+
+    def _unmoved(self, name: str) -> bool:
+        form = self.fitted.form
+        j = form.parameters.index(name)
+        whole, parts = form.report(self.fitted.theta)[j], form.report(self.theta)[:, j]
+        return bool(np.all(np.abs(parts - whole) <= UNMOVED * max(1.0, abs(float(whole)))))
 
     def allocation_interval(self) -> tuple[float, float] | None:
         """Return (low, high) of a = beta / (alpha + beta), within [0, 1]; None on a bound."""
