@@ -1,0 +1,155 @@
+"""Verdicts: the rule on known abilities, Holm, p-values, rivals and power."""
+
+import csv
+from collections import Counter
+from importlib import resources
+
+import numpy as np
+import pytest
+from scipy import special
+from statsmodels.stats.multitest import multipletests
+
+from saltus.emerge.means import accuracy_means, nll_means
+from saltus.emerge.power import SUFFICIENT, noise_of, power_at, power_of
+from saltus.emerge.rivals import rivals
+from saltus.emerge.transition import PER_WIDTH
+from saltus.emerge.verdict import W0, Judgement, holm, judge, p_against_smooth, settle
+
+
+def ability(
+    width: float, steep: float, sizes: int = 16, seeds: int = 5, scatter: float = 0.02, seed: int = 0
+) -> Judgement:
+    """Judge a simulated ability: NLL logistic of `width`, accuracy a link of `steep` nats."""
+    generator = np.random.default_rng(seed)
+    x = np.linspace(3, 5.5, sizes)
+    place = x[:, None] + generator.normal(0, scatter, (sizes, seeds))
+    nll = 5 - 4.6 * special.expit((place - 4.2) * PER_WIDTH / width)
+    nll = nll + generator.normal(0, 0.05, nll.shape)
+    hits = generator.binomial(300, special.expit((2.7 - nll) / steep))
+    scale = np.repeat(10**x, seeds)
+    return settle(
+        [judge(nll_means(scale, nll.ravel()),
+               accuracy_means(scale, hits.ravel(), np.full(scale.size, 300)), 300)]
+    )[0]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("width", "steep", "verdict"),
+    [(0.15, 0.8, "sharp"), (2.0, 0.8, "smooth"), (2.0, 0.08, "metric-induced")],
+)
+def test_known_abilities_get_their_word(width: float, steep: float, verdict: str) -> None:
+    found = Counter(ability(width, steep, seed=seed).verdict for seed in range(5))
+    assert found.most_common(1)[0] == (verdict, 5)
+
+
+def test_too_few_sizes_or_items_and_no_change_are_undecided() -> None:
+    x = np.repeat(10 ** np.linspace(3, 5.5, 8), 5)
+    flat = nll_means(x, 5 + np.random.default_rng(0).normal(0, 0.1, 40))
+    (few,) = settle([judge(nll_means(x[:20], np.arange(20.0)), None)])
+    assert (few.verdict, few.reason[:7]) == ("undecided", "4 sizes")
+    (same,) = settle([judge(flat, None)])
+    assert "nothing changes" in same.reason
+    (short,) = settle([judge(flat, None, 90)])
+    assert "90 distinct items" in short.reason
+
+
+def test_accuracy_alone_shows_no_leap() -> None:
+    generator = np.random.default_rng(2)
+    x = np.repeat(np.linspace(3, 5.5, 16), 5)
+    for width, verdict in ((0.1, "undecided"), (2.0, "smooth")):
+        chance = 0.02 + 0.95 * special.expit((x - 4.2) * PER_WIDTH / width)
+        hits = generator.binomial(2000, chance)
+        made = accuracy_means(10**x, hits, np.full(x.size, 2000))
+        (found,) = settle([judge(None, made)])
+        assert found.verdict == verdict, found.reason
+    assert "without a target NLL" in settle(
+        [judge(None, accuracy_means(10**x, np.where(x > 4.3, 1900, 20), np.full(80, 2000)))]
+    )[0].reason  # fmt: skip
+
+
+def test_holm_is_statsmodels() -> None:
+    values = [0.01, 0.04, 0.03, 0.005, 1.0, 0.03]
+    np.testing.assert_allclose(holm(values), multipletests(values, method="holm")[1])
+
+
+def test_p_is_small_of_a_jump_and_one_of_a_drift() -> None:
+    generator = np.random.default_rng(0)
+    x = np.repeat(np.linspace(3, 5.5, 16), 5)
+    for width, low, high in ((0.1, 0.0, 0.02), (2.0, 1.0, 1.0)):
+        y = 5 - 4.6 * special.expit((x - 4.2) * PER_WIDTH / width)
+        made = nll_means(10**x, y + generator.normal(0, 0.05, x.size))
+        assert low <= p_against_smooth(made, draws=199) <= high
+
+
+def test_p_is_no_smaller_than_chance_at_the_edge_of_smooth() -> None:
+    """Truths of exactly w0: p < .05 at most about one table in twenty (60 tables)."""
+    generator = np.random.default_rng(4)
+    x = np.linspace(3, 5.5, 12)
+    small = 0
+    for _ in range(60):
+        expected = 5 - 4.6 * special.expit((x - generator.uniform(3.8, 4.8)) * PER_WIDTH / W0)
+        y = expected[:, None] + 0.2 * (
+            generator.standard_normal((12, 1)) + generator.standard_normal((12, 5))
+        )
+        small += p_against_smooth(nll_means(np.repeat(10**x, 5), y.ravel()), draws=99) < 0.05
+    assert small / 60 <= 0.12
+
+
+def test_rivals_are_those_of_ordinary_least_squares() -> None:
+    """The line's AICc by its formula, and the truth foretells held-out sizes best."""
+    generator = np.random.default_rng(1)
+    x = np.linspace(3, 5.5, 16)
+    y = 5 - 4.6 * special.expit((x - 4.2) * PER_WIDTH / 0.6)
+    made = nll_means(np.repeat(10**x, 5), np.repeat(y, 5) + generator.normal(0, 0.1, 80))
+    found = rivals(made)
+    assert found[0].name == "logistic transition"
+    made = nll_means(10**x, 8 - x + generator.normal(0, 0.1, 16))
+    line = next(each for each in rivals(made) if each.name.startswith("line"))
+    weights = 1 / made.variance
+    slope = np.polyfit(made.x, made.y, 1, w=np.sqrt(weights))
+    rss = float(np.sum(weights * (made.y - np.polyval(slope, made.x)) ** 2))
+    assert line.aicc == pytest.approx(16 * np.log(rss / 16) + 6 + 24 / 12, rel=1e-9)
+    five = nll_means(10 ** x[:15:3], y[:15:3])
+    assert [each.aicc is None for each in rivals(five)].count(True) == 3
+    assert rivals(nll_means(10 ** x[:4], y[:4])) == []
+
+
+def test_power_grows_with_sizes_and_falls_with_scatter() -> None:
+    generator = np.random.default_rng(3)
+
+    def made(sizes: int, noise: float):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        x = np.repeat(np.linspace(3, 5.5, sizes), 5)
+        y = 5 - 4.6 * special.expit((x - 4.2) * PER_WIDTH / 1.0)
+        return nll_means(10**x, y + generator.normal(0, noise, x.size))
+
+    small, large, loud = made(8, 0.1), made(24, 0.1), made(24, 1.0)
+    shares = [min(power_at(each, noise_of(each), W0)) for each in (small, large, loud)]
+    assert shares[1] >= SUFFICIENT > shares[2]
+    assert shares[1] >= shares[0]
+    found = power_of(loud, W0, draws=50)
+    assert found is not None
+    assert not found.sufficient
+
+
+def test_the_committed_study_keeps_its_promises() -> None:
+    """Where the power analysis says sufficient: 80 % decided, 90 % right, 5 % falsely sharp."""
+    text = resources.files("saltus.emerge").joinpath("verdicts.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert {row["truth"] for row in rows} == {"sharp", "smooth", "metric-induced"}
+
+    def total(column: str, *designs: str, truth: str | None = None) -> int:
+        return sum(
+            int(row[column])
+            for row in rows
+            if row["design"] in designs and truth in (None, row["truth"])
+        )
+
+    assert total("tables", "sufficient") >= 300
+    assert total("decided", "sufficient") >= 0.8 * total("tables", "sufficient")
+    assert total("right", "sufficient") >= 0.9 * total("decided", "sufficient")
+    for truth in ("smooth", "metric-induced"):
+        every = ("sufficient", "insufficient")
+        assert total("false_sharp", *every, truth=truth) <= 0.05 * total(
+            "tables", *every, truth=truth
+        )
+    assert total("right", "insufficient") >= 0.9 * total("decided", "insufficient")
