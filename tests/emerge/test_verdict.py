@@ -17,7 +17,12 @@ from saltus.emerge.verdict import W0, Judgement, holm, judge, p_against_smooth, 
 
 
 def ability(
-    width: float, steep: float, sizes: int = 16, seeds: int = 5, scatter: float = 0.02, seed: int = 0
+    width: float,
+    steep: float,
+    sizes: int = 16,
+    seeds: int = 5,
+    scatter: float = 0.02,
+    seed: int = 0,
 ) -> Judgement:
     """Judge a simulated ability: NLL logistic of `width`, accuracy a link of `steep` nats."""
     generator = np.random.default_rng(seed)
@@ -117,7 +122,7 @@ def test_rivals_are_those_of_ordinary_least_squares() -> None:
 def test_power_grows_with_sizes_and_falls_with_scatter() -> None:
     generator = np.random.default_rng(3)
 
-    def made(sizes: int, noise: float):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def made(sizes: int, noise: float):  # type: ignore[no-untyped-def]
         x = np.repeat(np.linspace(3, 5.5, sizes), 5)
         y = 5 - 4.6 * special.expit((x - 4.2) * PER_WIDTH / 1.0)
         return nll_means(10**x, y + generator.normal(0, noise, x.size))

@@ -56,6 +56,7 @@ def simulate(
         calibration=calibration,
         reliability=_reliability(rng, runs),
         laws=_laws(rng, runs) if fitted else _refused(runs),
+        emergence=_emergence(tasks, arms),
         study={
             "name": "simulated",
             "description": "A made-up study with known laws.",
@@ -75,7 +76,7 @@ def write(tables: Tables, directory: Path) -> None:
     """Lay the tables out on disk as a finished study does."""
     for name in ("runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability"):
         write_table(directory / "tables" / f"{name}.parquet", getattr(tables, name))
-    for name in ("laws", "study", "machine"):
+    for name in ("laws", "emergence", "study", "machine"):
         write_json(directory / f"{name}.json", getattr(tables, name))
     if tables.rates is not None and tables.rates_rows is not None:
         swept = [
@@ -183,6 +184,27 @@ def _scores(rng: Any, runs: pd.DataFrame, tasks: Any, arms: Any) -> pd.DataFrame
                     "distinct_items": items,
                 })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _emergence(tasks: Any, arms: Any) -> dict[str, Any]:
+    """Return made-up verdicts with the widths that `_scores` has."""
+    words = ("sharp", "smooth", "metric-induced", "undecided")
+    pairs = [(task, arm) for task in tasks for arm in arms]
+    return {"verdicts": [
+        {
+            "task": task, "arm": arm, "verdict": words[place % 4], "reason": "made up",
+            "nll": {
+                "width": 0.7, "low": 0.4, "high": None, "location": DIFFICULTY[task] - EASE[arm],
+                "start": 4.9, "end": 0.03, "phi": 1.0, "rss": 2.0,
+            },
+            "accuracy": None, "p_nll": 1.0, "p_accuracy": None, "p_adjusted": 1.0,
+            "rivals": [{"name": "step", "parameters": 3, "aicc": 1.0, "heldout": 0.2}],
+            "power": {"sharp": 0.1, "smooth": 0.9, "sizes": None, "seeds": None,
+                      "sufficient": False, "text": "no design tried is sufficient"},
+            "sizes": 8, "replicas": 40,
+        }
+        for place, (task, arm) in enumerate(pairs)
+    ]}  # fmt: skip
 
 
 def _thresholds(runs: pd.DataFrame, scores: pd.DataFrame, tasks: Any, arms: Any) -> pd.DataFrame:

@@ -78,7 +78,14 @@ def test_every_output_is_there(finished: Workspace) -> None:
     results = finished.results
     expected = [f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png")]
     expected += [f"tables/{name}.parquet" for name in COLUMNS]
-    expected += ["report.html", "laws.json", "prediction.json", "study.json", "machine.json"]
+    expected += [
+        "report.html",
+        "laws.json",
+        "prediction.json",
+        "emergence.json",
+        "study.json",
+        "machine.json",
+    ]
     expected += ["tokenizer/tokenizer.json", "shards/manifest.json", "corpus/markov/text.jsonl"]
     for size in ("s1", "s2", "s3", "s4"):
         train, probe = f"train/{size}/block0", f"probe/{size}/block0"

@@ -14,6 +14,7 @@ DERIVED = [
         ],
     ),
     *JOBS.law_outputs(ROOT),
+    f"{ROOT}/emergence.json",
     f"{ROOT}/study.json",
     f"{ROOT}/machine.json",
 ]

@@ -53,6 +53,7 @@ rule thresholds:
     output:
         f"{ROOT}/tables/scores.parquet",
         f"{ROOT}/tables/thresholds.parquet",
+        f"{ROOT}/emergence.json",
     log:
         f"{ROOT}/logs/thresholds.log",
     benchmark:
@@ -62,7 +63,7 @@ rule thresholds:
         gpu=0,
     params:
         root=lambda wildcards: ROOT,
-        code=code_hash("saltus.emerge.summary") + code_hash("saltus.emerge.scores"),
+        code=code_hash("saltus.emerge.summary") + code_hash("saltus.emerge.ability"),
     shell:
         "saltus stage thresholds --input {input} --out {params.root}/tables 2> {log}"
 

@@ -22,7 +22,9 @@ TABLES = (
     "reliability",
     "rates",
 )
-DOCUMENTS = ("laws.json", "prediction.json", "study.json", "machine.json", "rates.json")
+DOCUMENTS = (
+    "laws.json", "prediction.json", "emergence.json", "study.json", "machine.json", "rates.json",
+)  # fmt: skip
 OPTIONAL = ("rates", "rates.json", "prediction.json")
 
 

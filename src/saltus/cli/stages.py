@@ -222,6 +222,7 @@ def laws(options: argparse.Namespace) -> None:
 
 def thresholds(options: argparse.Namespace) -> None:
     """Score the items and find the thresholds: `--input` is items, then runs."""
+    from saltus.emerge.ability import summarise_emergence
     from saltus.emerge.scores import score_table
     from saltus.emerge.summary import summarise_thresholds
 
@@ -230,6 +231,7 @@ def thresholds(options: argparse.Namespace) -> None:
     scores = score_table(items[items["run"].isin(runs["run"])], runs)
     write_table(options.out / "scores.parquet", scores)
     write_table(options.out / "thresholds.parquet", summarise_thresholds(scores))
+    write_json(options.out.parent / "emergence.json", summarise_emergence(scores))
 
 
 def calibration(options: argparse.Namespace) -> None:

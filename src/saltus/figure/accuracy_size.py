@@ -1,5 +1,9 @@
-"""Exact match against size, one panel per task and arm, with the fitted threshold."""
+"""Exact match and target NLL against size, side by side for each task and arm.
 
+The threshold stands in the panel of exact match, the verdict in words over both.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from saltus.emerge.transition import Transition, curve
 from saltus.figure import style, words
 from saltus.figure.spread import accuracy_interval, dodge
 from saltus.figure.tables import Tables
@@ -49,27 +54,30 @@ def told_with_reason(row: dict[str, Any] | None) -> str:
 
 @style.themed
 def draw(tables: Tables) -> Figure:
-    """Return the figure: small multiples with one point per replica at the largest horizon."""
+    """Return the figure: two panels per task and arm, one point per replica at the last horizon."""
     pairs = tables.tasks()
-    arms = tables.arms()
-    columns = len(arms) if len(arms) > 1 else min(3, style.columns_for(len(pairs), 3))
+    columns = min(2, max(len(pairs), 1))
     rows = -(-max(len(pairs), 1) // columns)
-    figure = style.canvas(max(1.0 + 2.15 * rows, 3.6))
-    made = style.panels(figure, pairs or [("none", "plain")], columns)
+    figure = style.canvas(max(1.0 + 2.3 * rows, 3.6))
+    keys = [(*pair, what) for pair in pairs or [("none", "plain")] for what in ("accuracy", "nll")]
+    made = style.panels(figure, keys, 2 * columns, sharey=False)
     low, high = _limits(tables)
     rows_at = tables.at_largest(tables.scores)
-    for index, ((task, arm), axes) in enumerate(made.items()):
+    for index, ((task, arm, what), axes) in enumerate(made.items()):
         if not pairs:
             style.note(axes, "no task was scored")
             continue
-        _panel(axes, tables, task, arm, (low, high))
-        below = told(threshold(tables, task, arm))
-        style.subtitle(axes, words.task(task), f"{arm}: {below}" if len(arms) > 1 else below)
-        style.share_axis(axes)
-        style.log_axis(axes.xaxis, low, high)
-        if index % columns == 0:
+        if what == "accuracy":
+            _panel(axes, tables, task, arm, (low, high))
+            style.subtitle(axes, words.task(task, arm), told(threshold(tables, task, arm)))
+            style.share_axis(axes)
             axes.set_ylabel("exact match")
-        if index + columns >= len(pairs):
+        else:
+            _nll(axes, tables, task, arm)
+            style.subtitle(axes, verdict_word(tables, task, arm), _width(tables, task, arm))
+            axes.set_ylabel("target NLL, nats")
+        style.log_axis(axes.xaxis, low, high)
+        if index + 2 * columns >= len(keys):
             axes.set_xlabel("parameters without embedding")
     extra = [
         Line2D([], [], color=style.INK, linewidth=1.4, label="mean, 95 %"),
@@ -77,11 +85,62 @@ def draw(tables: Tables) -> Figure:
         Patch(color=style.THRESHOLD, alpha=0.16, linewidth=0, label="its 95 % interval"),
         Line2D([], [], color=style.SOFT, linewidth=1, linestyle=(0, (1, 2)),
                label="best constant\nanswer"),
+        Line2D([], [], color=style.SOFT, linewidth=1.2, linestyle=(0, (4, 2)),
+               label="transition\nof the NLL"),
     ]  # fmt: skip
     style.size_legend(
         figure, tables, extra, sample=f"n = {words.plural(rows_at['run'].nunique(), 'run')}"
     )
     return figure
+
+
+def verdict(tables: Tables, task: str, arm: str) -> Mapping[str, Any]:
+    """Return the verdict on a task and arm, empty if none was given."""
+    for row in tables.emergence.get("verdicts", ()):
+        if (row["task"], row["arm"]) == (task, arm):
+            return row  # type: ignore[no-any-return]
+    return {}
+
+
+def verdict_word(tables: Tables, task: str, arm: str) -> str:
+    """Return the verdict as a panel's title."""
+    return str(verdict(tables, task, arm).get("verdict", "no verdict"))
+
+
+def _width(tables: Tables, task: str, arm: str) -> str:
+    """Return the width of the NLL's transition in words: `1.2 decades wide [0, 6.0]`."""
+    found = verdict(tables, task, arm).get("nll")
+    if not found:
+        return "no width"
+    high = "open" if found["high"] is None else f"{found['high']:.2g}"
+    return f"{found['width']:.2g} decades wide [{found['low']:.2g}, {high}]"
+
+
+def _nll(axes: Axes, tables: Tables, task: str, arm: str) -> None:
+    """Draw every replica's target NLL with the means and the fitted transition."""
+    palette = style.colours(tables)
+    rows = tables.at_largest(tables.scores)
+    rows = rows[(rows["task"] == task) & (rows["arm"] == arm) & rows["target_nll"].notna()]
+    means = []
+    for size in tables.sizes():
+        cell = rows[rows["size"] == size]
+        if cell.empty:
+            continue
+        axes.plot(dodge(cell["params_nonembedding"], cell["seed"], 0.09), cell["target_nll"],
+                  "o", color=palette[size], markersize=4.4, markeredgecolor="white",
+                  markeredgewidth=0.5, zorder=4, clip_on=False)  # fmt: skip
+        place = float(cell["params_nonembedding"].iloc[0])
+        means.append((place, float(cell["target_nll"].mean())))
+    if not means:
+        style.note(axes, "never scored")
+        return
+    axes.plot(*np.array(means).T, color=style.INK, linewidth=1.4, zorder=3)
+    found = verdict(tables, task, arm).get("nll")
+    if found:
+        x = np.linspace(np.log10(means[0][0]), np.log10(means[-1][0]), 200)
+        axes.plot(10**x, curve(Transition(**found), x), color=style.SOFT, linewidth=1.2,
+                  linestyle=(0, (4, 2)), zorder=2)  # fmt: skip
+    axes.set_ylim(bottom=0)
 
 
 def _limits(tables: Tables) -> tuple[float, float]:
@@ -156,5 +215,16 @@ def caption(tables: Tables) -> str:
         f"Share of right answers by size, at {words.count(horizons[-1])} training tokens: "
         f"every point is one of {words.plural(seeds, 'seed')}, scored on {spans} held-out items. "
         "Bars are 95 % intervals of the mean, the wider of seeds (t) and items (Wilson). "
-        f"Half of the answers are right, in parameters without embedding: {'; '.join(words_of)}."
+        f"Half of the answers are right, in parameters without embedding: {'; '.join(words_of)}. "
+        f"Verdicts on the leap: {_verdicts(tables, pairs)}. A transition is sharp if the NLL of "
+        "the right answer takes less than half a decade of parameters from 10 to 90 %, by its "
+        "95 % interval, and smooth if more."
     )
+
+
+def _verdicts(tables: Tables, pairs: Sequence[tuple[str, str]]) -> str:
+    """Return the verdicts as the caption tells them, tasks of one verdict together."""
+    said: dict[str, list[str]] = {}
+    for task, arm in pairs:
+        said.setdefault(verdict_word(tables, task, arm), []).append(words.task(task, arm))
+    return "; ".join(f"{word}: {', '.join(tasks)}" for word, tasks in said.items())

@@ -18,6 +18,8 @@ from saltus.figure import (
     rates,
     reliability,
     seed_spread,
+    threshold_atlas,
+    tokens_to_learn,
 )
 from saltus.figure.style import save
 from saltus.figure.tables import Tables
@@ -45,8 +47,15 @@ FIGURES: Mapping[str, Entry] = MappingProxyType({
         compute_envelope.draw, compute_envelope.caption,
     ),
     "accuracy-size": Entry(
-        "Where abilities appear", "scores.parquet, thresholds.parquet",
+        "Where abilities appear", "scores.parquet, thresholds.parquet, emergence.json",
         accuracy_size.draw, accuracy_size.caption,
+    ),
+    "threshold-atlas": Entry(
+        "In which order?", "thresholds.parquet", threshold_atlas.draw, threshold_atlas.caption
+    ),
+    "tokens-to-learn": Entry(
+        "How long does it take?", "thresholds.parquet",
+        tokens_to_learn.draw, tokens_to_learn.caption,
     ),
     "accuracy-loss": Entry(
         "Does ability follow loss?", "scores.parquet", accuracy_loss.draw, accuracy_loss.caption

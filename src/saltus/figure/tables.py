@@ -56,6 +56,7 @@ class Tables:
     calibration: pd.DataFrame
     reliability: pd.DataFrame
     laws: Mapping[str, Any]
+    emergence: Mapping[str, Any]
     study: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
     rates_rows: pd.DataFrame | None = None
@@ -133,6 +134,7 @@ def load_tables(directory: Path) -> Tables:
     return Tables(
         **_without_sweep(frames),
         laws=_document(directory, "laws.json"),
+        emergence=_document(directory, "emergence.json"),
         study=_document(directory, "study.json"),
         machine=_document(directory, "machine.json"),
         rates_rows=rates_rows,

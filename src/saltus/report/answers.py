@@ -45,6 +45,16 @@ SENTENCES: Mapping[str, tuple[str, str]] = MappingProxyType({
 })  # fmt: skip
 """What a threshold's status says of one ability, and of several."""
 
+VERDICTS: Mapping[str, str] = MappingProxyType(
+    {
+        "sharp": "Leapt, within half a decade of parameters",
+        "metric-induced": "Leapt in exact match alone, not in the probability of the right answer",
+        "smooth": "Grew, over more than half a decade of parameters",
+        "undecided": "These runs cannot tell of",
+    }
+)
+"""What a verdict says, before the abilities that it is given to."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -57,8 +67,8 @@ class Answer:
 
 
 def headline(tables: Tables) -> list[Answer]:
-    """Return the report's answers: law, abilities, confidence, and what stays undecided."""
-    return [law(tables), abilities(tables), confidence(tables), undecided(tables)]
+    """Return the report's answers: law, abilities, leaps, confidence, and what stays undecided."""
+    return [law(tables), abilities(tables), leaps(tables), confidence(tables), undecided(tables)]
 
 
 def law(tables: Tables) -> Answer:
@@ -138,6 +148,23 @@ def _ability(row: Mapping[Any, Any]) -> str:
     label = words.remark(row["label"]).removeprefix(str(row["status"])).strip()
     remarks = "; ".join(part for part in (label, words.remark(row.get("reason"))) if part)
     return words.task(str(row["task"]), str(row["arm"])) + (f" ({remarks})" if remarks else "")
+
+
+def leaps(tables: Tables) -> Answer:
+    """Answer whether abilities leap or grow, by the verdicts."""
+    question, source = "Do abilities leap or grow?", "emergence.json: verdicts"
+    said: dict[str, list[str]] = {}
+    for found in tables.emergence.get("verdicts", ()):
+        said.setdefault(found["verdict"], []).append(words.task(found["task"], found["arm"]))
+    if not said:
+        return Answer(question, "Undecided", ("No ability was judged.",), source)
+    details = [
+        f"{VERDICTS[word]}: {words.listed(said[word])}." for word in VERDICTS if word in said
+    ]
+    decided = sum(len(names) for word, names in said.items() if word != "undecided")
+    total = sum(map(len, said.values()))
+    short = f"{decided} of {words.plural(total, 'ability', 'abilities')} decided"
+    return Answer(question, short, tuple(details), source)
 
 
 def confidence(tables: Tables) -> Answer:

@@ -27,7 +27,7 @@ def grids(tables: Tables) -> list[Grid]:
     made = [sizes(tables), laws(tables), cut_offs(tables), approaches(tables), beside(tables),
             forms(tables),
             heldout(tables),
-            thresholds(tables),
+            thresholds(tables), verdicts(tables),
             calibration(tables), provenance(tables)]  # fmt: skip
     return [grid for grid in made if grid.rows]
 
@@ -253,6 +253,43 @@ def thresholds(tables: Tables) -> Grid:
         tuple(rows),
         "“> N” means: not reached at the largest size tried; nothing is extrapolated.",
     )  # fmt: skip
+
+
+def verdicts(tables: Tables) -> Grid:
+    """Return whether every ability leapt, with the evidence."""
+    rows = []
+    for found in tables.emergence.get("verdicts", ()):
+        power = found["power"] or {}
+        best = found["rivals"][0] if found["rivals"] else None
+        p = found["p_adjusted"]
+        rows.append(
+            (
+                words.task(found["task"], found["arm"], always=len(tables.arms()) > 1),
+                found["verdict"],
+                _transition(found["nll"]),
+                _transition(found["accuracy"]),
+                words.ABSENT if p is None else f"{p:.2g}",
+                f"{best['name']} (off by {best['heldout']:.2g} nats)" if best else words.ABSENT,
+                power.get("text", words.ABSENT),
+                found["reason"],
+            )
+        )
+    return Grid(
+        "Did they leap?", "emergence.json: verdicts",
+        ("ability", "verdict", "width of the NLL's transition", "of the accuracy's",
+         "p against smooth", "best on held-out sizes", "power", "reason"),
+        tuple(rows),
+        "Widths in decades of parameters, from 10 to 90 %, with 95 % intervals. Sharp: the NLL's is "
+        "below half a decade, p < .05 after Holm; smooth: above; metric-induced: the accuracy's "
+        "below where the NLL's is above.",
+    )  # fmt: skip
+
+
+def _transition(fit: Mapping[str, Any] | None) -> str:
+    """Return a width with its interval."""
+    if fit is None:
+        return words.ABSENT
+    return f"{words.plain(fit['width'], 2)} {words.bracket((fit['low'], fit['high']), 2)}"
 
 
 def calibration(tables: Tables) -> Grid:

@@ -1,0 +1,93 @@
+"""Verdicts on every task and arm of a study: the content of `emergence.json`.
+
+All values are plain JSON; what cannot be known is null beside a reason. Along parameters without
+embedding, at the largest horizon.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from saltus.emerge.means import accuracy_means, nll_means
+from saltus.emerge.power import Power, power_of
+from saltus.emerge.rivals import rivals
+from saltus.emerge.scores import require_columns
+from saltus.emerge.transition import Transition
+from saltus.emerge.verdict import MIN_ITEMS, W0, Judgement, judge, settle
+
+AXIS = "params_nonembedding"
+NEEDED = (
+    "horizon", "task", "arm", AXIS, "successes", "items", "target_nll", "distinct_items",
+)  # fmt: skip
+
+
+def summarise_emergence(scores: pd.DataFrame) -> dict[str, Any]:
+    """Return the verdicts of a `scores` table; raises `TableError` for a missing column."""
+    require_columns(scores, "scores", NEEDED)
+    rule = {"w0_decades": W0, "minimum_items": MIN_ITEMS, "axis": AXIS}
+    if scores.empty:
+        return {"rule": rule, "verdicts": []}
+    final = scores[scores["horizon"] == scores["horizon"].max()]
+    cells = list(final.groupby(["task", "arm"], sort=True))
+    found = []
+    for _, cell in cells:
+        nll = nll_means(cell[AXIS], cell["target_nll"])
+        accuracy = accuracy_means(cell[AXIS], cell["successes"], cell["items"])
+        found.append(judge(nll, accuracy, int(cell["distinct_items"].max())))
+    return {
+        "rule": rule,
+        "verdicts": [
+            _entry(str(task), str(arm), cell, judged)
+            for ((task, arm), cell), judged in zip(cells, settle(found), strict=True)
+        ],
+    }
+
+
+def _entry(task: str, arm: str, cell: pd.DataFrame, judged: Judgement) -> dict[str, Any]:
+    means = nll_means(cell[AXIS], cell["target_nll"])
+    return {
+        "task": task,
+        "arm": arm,
+        **judgement_entry(judged),
+        "rivals": [asdict(each) for each in rivals(means)],
+        "power": power_entry(power_of(means, W0)),
+        "sizes": int(means.x.size),
+        "replicas": len(cell),
+    }
+
+
+def judgement_entry(judged: Judgement) -> dict[str, Any]:
+    """Return a verdict with its evidence as JSON-able values."""
+    return {
+        "verdict": judged.verdict,
+        "reason": judged.reason,
+        "nll": transition_entry(judged.nll),
+        "accuracy": transition_entry(judged.accuracy),
+        "p_nll": judged.p_nll,
+        "p_accuracy": judged.p_accuracy,
+        "p_adjusted": judged.p_adjusted,
+    }
+
+
+def transition_entry(fit: Transition | None) -> Mapping[str, Any] | None:
+    """Return a fitted curve, None of none."""
+    return None if fit is None else asdict(fit)
+
+
+def power_entry(power: Power | None) -> dict[str, Any] | None:
+    """Return a power analysis with what it says in words."""
+    if power is None:
+        return None
+    shares = (
+        f"of tables like this one, {100 * power.sharp:.0f} % of sharp truths and "
+        f"{100 * power.smooth:.0f} % of smooth ones would be told"
+    )
+    if power.sufficient:
+        needed = "the design is sufficient"
+    elif power.sizes is None:
+        needed = "no design tried, of up to four times the sizes and twice the seeds, is sufficient"
+    else:
+        needed = f"{power.sizes} sizes of {power.seeds} seeds on the same ladder would do"
+    return {**asdict(power), "sufficient": power.sufficient, "text": f"{shares}; {needed}"}
