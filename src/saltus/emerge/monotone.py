@@ -42,7 +42,8 @@ def largest_fall(cells: Cells, curve_rho: float, seed: int, draws: int = 1999) -
     size has two replicas. Each data set drawn is searched for its own largest fall, as the data
     are. None if no fall counts.
     """
-    _, index, counts = np.unique(cells.log_scale, return_inverse=True, return_counts=True)
+    index = cells.index
+    counts = np.bincount(index)
     means = size_means(cells)
     share = cells.successes / cells.trials
     inverse_trials = float((1 / cells.trials).mean())
@@ -68,8 +69,8 @@ def largest_fall(cells: Cells, curve_rho: float, seed: int, draws: int = 1999) -
 def _within_sizes(
     share: FloatArray,
     means: FloatArray,
-    index: NDArray[np.intp],
-    counts: NDArray[np.intp],
+    index: NDArray[np.int64],
+    counts: NDArray[np.int64],
     inverse_trials: float,
     curve_rho: float,
 ) -> FloatArray:

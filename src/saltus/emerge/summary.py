@@ -8,7 +8,8 @@ import pandas as pd
 
 from saltus.emerge.outcome import Threshold
 from saltus.emerge.scores import require_columns
-from saltus.emerge.threshold import threshold_along_size, threshold_along_tokens
+from saltus.emerge.threshold import threshold_along_scale
+from saltus.emerge.tokens import threshold_along_tokens
 
 LEVEL = 0.5
 MIN_DISTINCT_ITEMS = 200
@@ -89,7 +90,7 @@ def _rows(scores: pd.DataFrame) -> Iterator[dict[str, object]]:
         guess_rate = float(cell["guess_rate"].mean())
         final = cell[cell["horizon"] == longest]
         if not final.empty:
-            threshold = threshold_along_size(
+            threshold = threshold_along_scale(
                 final["params_nonembedding"], final["successes"], final["items"], guess_rate, LEVEL
             )
             missing = sorted(set(cell["size"]) - set(final["size"]))
