@@ -5,6 +5,7 @@ ability, on the reciprocal of a falling scale; `turned` gives a threshold back i
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ def turned(found: Threshold, axis: Axis) -> Threshold:
     """
     if not axis.falling:
         return found
-    turns = {
+    turns: dict[str, Any] = {
         new: None if getattr(found, old) is None else 1 / getattr(found, old)
         for pair in (
             ("low", "high"),

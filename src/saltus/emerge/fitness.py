@@ -106,6 +106,8 @@ def heterogeneity(cells: Cells, fit: CurveFit) -> float:
         gained = special.betaln(rising.successes + alpha, missed + beta)
         return -float((gained - special.betaln(alpha, beta)).sum())
 
-    best = optimize.minimize_scalar(negative, bounds=tuple(np.log(CONCENTRATIONS)), method="bounded")
+    best = optimize.minimize_scalar(
+        negative, bounds=tuple(np.log(CONCENTRATIONS)), method="bounded"
+    )
     at_curve, _ = log_likelihood(rising, parameters_of(fit)[None, :])
     return max(1.0, 2 * (-float(best.fun) - float(at_curve[0])) / freedom)

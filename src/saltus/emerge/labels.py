@@ -8,7 +8,8 @@ def format_count(count: float) -> str:
     """Print a count of parameters, tokens or FLOPs with two to three figures.
 
     600 → `600`, 6_700 → `6.7k`, 41_000 → `41k`, 148_032 → `148k`, 1_200_000 → `1.2M`,
-    4.4e9 → `4.4B`, 3.2e17 → `3.2e17`, and a fraction .052 → `0.052`. Raises ValueError for a count that is negative or not finite.
+    4.4e9 → `4.4B`, 3.2e17 → `3.2e17`, and a fraction .052 → `0.052`. Raises
+    ValueError for a count that is negative or not finite.
     """
     if not math.isfinite(count) or count < 0:
         raise ValueError(f"count: found {count}, expected a finite number that is not negative")

@@ -121,9 +121,7 @@ def width_interval(cells: Cells, fit: CurveFit, cutoff: float) -> Ends:
     def dispersed(log_width: float) -> FloatArray:
         return starts(cells, locations, np.array([log_width]))
 
-    low, high = _walked(
-        cells, fit, cutoff, _LOG_WIDTH, grid, float(np.log(fit.width)), dispersed
-    )
+    low, high = _walked(cells, fit, cutoff, _LOG_WIDTH, grid, float(np.log(fit.width)), dispersed)
     return (
         None if low is None else DECADES * float(np.exp(low)),
         None if high is None else DECADES * float(np.exp(high)),

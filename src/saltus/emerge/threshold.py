@@ -224,12 +224,15 @@ def _at_least_the_gap(
 
 
 def _with_width(base: Threshold, intervals: Intervals, crossings: Crossings) -> Threshold:
-    """Add the interval of the width; its high end is at least the gap in which the means cross."""
+    """Add the interval of the width, in the light of the gap in which the means cross.
+
+    Its high end is at least the gap, and a width below the gap has no low end: it may be a step.
+    """
     low, high = intervals.width
-    if crossings.sustained is not None and crossings.first is not None:
-        below, reached = crossings.first[0], crossings.sustained[1]
-        if below is not None and high is not None:
-            high = max(high, float(np.log10(reached / below)))
+    if crossings.sustained is not None and crossings.first is not None and crossings.first[0]:
+        gap = float(np.log10(crossings.sustained[1] / crossings.first[0]))
+        low = None if (base.width_decades or 0.0) < gap else low
+        high = None if high is None else max(high, gap)
     return replace(base, width_low=low, width_high=high)
 
 
