@@ -42,7 +42,7 @@ def threshold_along_tokens(
     F(1, R) cutoff (R trunks), and never narrower than the bracket of the median. If fewer than
     half of the trunks reach the level the answer is "> largest". A trunk falls back if a Wilson
     interval above the level is followed by one below it; if most trunks do, the status is
-    `not monotone`. Raises ValueError as `threshold_along_size`.
+    `not monotone`. Raises ValueError as `threshold_along_scale`.
     """
     tokens, hits, total = checked(horizon, successes, trials)
     trunk = np.unique(np.asarray(replica), return_inverse=True)[1].astype(np.int64)

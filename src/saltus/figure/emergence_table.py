@@ -38,7 +38,7 @@ def draw(
     label: what is written under the horizontal axis.
     """
     shown = list(range(min(len(groups), MOST_PANELS)))
-    columns = style.columns_for(len(shown), 3)
+    columns = 2 if len(shown) == 4 else style.columns_for(len(shown), 3)
     rows = -(-len(shown) // columns)
     figure = style.canvas(5.2 if len(shown) == 1 else 1.2 + 2.7 * rows)
     made = style.panels(figure, shown, columns)
