@@ -214,7 +214,8 @@ def _thresholds(runs: pd.DataFrame, scores: pd.DataFrame, tasks: Any, arms: Any)
                 "n50": estimate if inside else np.nan, "n50_low": limits[0] if inside else np.nan,
                 "n50_high": limits[1] if inside else np.nan, "width_decades": 0.3,
                 "width_low": 0.2, "width_high": 0.5, "overdispersion": 0.2,
-                "heterogeneity": 1.0, "fit_p_value": 0.4, "fit_status": "converged", "largest": largest,
+                "heterogeneity": 1.0, "fit_p_value": 0.4, "fit_status": "converged",
+                "largest": largest,
                 "smallest": smallest, "num_replicas": runs["seed"].nunique(), "num_items": 300,
                 "guess_rate": 0.02, "reason": "",
             })  # fmt: skip
