@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from saltus.emerge.monotone import largest_fall
-from saltus.emerge.threshold import _cells
+from saltus.emerge.threshold import cells_of
 
 LOG_SIZES = np.linspace(3, 5.2, 8)
 SEEDS, ITEMS, GUESS, LEVEL = 5, 300, 0.03, 0.5
@@ -55,7 +55,7 @@ def rates(truth: Truth, ladders: int) -> tuple[float, float]:
         logit += np.repeat(deviations, SEEDS) * generator.normal(size=len(logit))
         trials = np.full(len(logit), ITEMS)
         successes = generator.binomial(trials, special.expit(logit))
-        cells = _cells(np.repeat(10**LOG_SIZES, SEEDS), successes, trials, GUESS, LEVEL)
+        cells = cells_of(np.repeat(10**LOG_SIZES, SEEDS), successes, trials, GUESS, LEVEL)[0]
         fall = largest_fall(cells, 0.1, 0, draws=499)
         tested += fall is not None
         rejected += fall is not None and fall.p_value < 0.05

@@ -7,7 +7,7 @@ from scipy import special
 from saltus.emerge.monotone import largest_fall
 from saltus.emerge.outcome import Threshold
 from saltus.emerge.psychometric import Cells
-from saltus.emerge.threshold import threshold_along_size
+from saltus.emerge.threshold import threshold_along_scale
 
 # Exact answers of 300 by five seeds at each size of the laptop reference.
 SIZES = np.array([452, 1544, 3564, 6384, 13992, 24512, 55584, 148768])
@@ -24,7 +24,7 @@ CHAIN_2 = [
 
 def threshold(counts: list[list[int]], guess_rate: float = 0.03) -> Threshold:
     scale = np.repeat(SIZES, 5)
-    return threshold_along_size(scale, np.ravel(counts), np.full(40, 300), guess_rate)
+    return threshold_along_scale(scale, np.ravel(counts), np.full(40, 300), guess_rate)
 
 
 def test_the_interval_holds_the_gap_where_the_curve_misses_it() -> None:

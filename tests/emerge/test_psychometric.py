@@ -3,10 +3,10 @@
 import numpy as np
 from scipy import optimize, stats
 
+from saltus.emerge.fitness import heterogeneity
 from saltus.emerge.psychometric import (
     Cells,
     fit_curve,
-    heterogeneity,
     log_likelihood,
     plateau_sizes,
     size_means,

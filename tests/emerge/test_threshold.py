@@ -8,7 +8,8 @@ import pytest
 from scipy import special
 
 from saltus.emerge.outcome import Threshold, find_crossings
-from saltus.emerge.threshold import threshold_along_size, threshold_along_tokens
+from saltus.emerge.threshold import threshold_along_scale
+from saltus.emerge.tokens import threshold_along_tokens
 
 PYTHIA = Path(__file__).parents[3] / "shared/public-runs/EleutherAI_pythia"
 PYTHIA_SIZES = {
@@ -28,7 +29,7 @@ def ladder(accuracies: list[list[float]], trials: int = 2000) -> Threshold:
     share = np.array(accuracies)
     scale = np.repeat(LADDER[: len(share)], share.shape[1])
     total = np.full(scale.size, trials)
-    return threshold_along_size(scale, np.round(share.ravel() * trials), total, 0.0)
+    return threshold_along_scale(scale, np.round(share.ravel() * trials), total, 0.0)
 
 
 def simulated(
@@ -56,7 +57,7 @@ def test_pythia_addition_known_answer() -> None:
     ]
     scale = table["model_v0_name"].map(PYTHIA_SIZES).to_numpy()
     successes = np.round(table["mean_acc"].to_numpy() * 5000)
-    result = threshold_along_size(scale, successes, np.full(scale.size, 5000), 0.0)
+    result = threshold_along_scale(scale, successes, np.full(scale.size, 5000), 0.0)
     assert result.status == "crossed"
     assert result.estimate == pytest.approx(4.4e9, rel=0.03)
     assert result.low is not None and result.low < 2.5e9
@@ -74,7 +75,7 @@ def test_intervals_cover_the_simulated_truth() -> None:
     covered = 0
     for seed in range(num):
         scale, successes, trials, truth = simulated(seed)
-        result = threshold_along_size(scale, successes, trials, 0.0)
+        result = threshold_along_scale(scale, successes, trials, 0.0)
         low = 0.0 if result.low is None else result.low
         high = np.inf if result.high is None else result.high
         covered += low <= truth <= high
@@ -131,31 +132,31 @@ def test_a_fall_within_the_spread_of_replicas_is_not_called_one() -> None:
 
 
 def test_too_little_to_tell_is_an_answer() -> None:
-    few = threshold_along_size([1e3, 1e4, 1e5], [0, 50, 100], [100] * 3, 0.0)
+    few = threshold_along_scale([1e3, 1e4, 1e5], [0, 50, 100], [100] * 3, 0.0)
     assert few.status == "undecided" and "3 sizes" in few.reason
     assert few.first_crossing_high == 1e4
-    guessing = threshold_along_size(LADDER, LADDER * 0 + 60, LADDER * 0 + 100, 0.5)
+    guessing = threshold_along_scale(LADDER, LADDER * 0 + 60, LADDER * 0 + 100, 0.5)
     assert guessing.status == "undecided" and "guessing" in guessing.reason
 
 
 def test_units_shift_and_row_order_does_not_matter() -> None:
     scale, successes, trials, _ = simulated(3)
-    base = threshold_along_size(scale, successes, trials, 0.0)
-    scaled = threshold_along_size(scale * 7e4, successes, trials, 0.0)
+    base = threshold_along_scale(scale, successes, trials, 0.0)
+    scaled = threshold_along_scale(scale * 7e4, successes, trials, 0.0)
     for name in ("estimate", "low", "high"):
         assert getattr(scaled, name) == pytest.approx(7e4 * getattr(base, name), rel=1e-3)
     order = np.random.default_rng(0).permutation(scale.size)
-    shuffled = threshold_along_size(scale[order], successes[order], trials[order], 0.0)
+    shuffled = threshold_along_scale(scale[order], successes[order], trials[order], 0.0)
     assert shuffled == base
 
 
 def test_impossible_input_is_refused() -> None:
     with pytest.raises(ValueError, match="shapes"):
-        threshold_along_size([1e3, 1e4], [1], [2, 2], 0.0)
+        threshold_along_scale([1e3, 1e4], [1], [2, 2], 0.0)
     with pytest.raises(ValueError, match="not positive"):
-        threshold_along_size([0.0], [1], [2], 0.0)
+        threshold_along_scale([0.0], [1], [2], 0.0)
     with pytest.raises(ValueError, match="outside"):
-        threshold_along_size([1e3], [3], [2], 0.0)
+        threshold_along_scale([1e3], [3], [2], 0.0)
 
 
 def test_crossings_of_a_sequence() -> None:

@@ -44,9 +44,9 @@ COLUMNS = {
         digit_accuracy edit_distance target_nll confidence guess_rate distinct_items""",
     "thresholds": """
         task arm axis size level status estimate low high label censored first_crossing_low
-        first_crossing_high sustained_crossing_low sustained_crossing_high width_decades
-        overdispersion heterogeneity fit_status largest smallest num_replicas num_items guess_rate
-        reason""",
+        first_crossing_high sustained_crossing_low sustained_crossing_high n50 n50_low n50_high
+        width_decades width_low width_high overdispersion heterogeneity fit_p_value fit_status
+        largest smallest num_replicas num_items guess_rate reason""",
     "calibration": """
         run size seed horizon params_nonembedding params_total loss_text level tempered
         temperature n accuracy confidence ece ece_equal_mass l2_squared_debiased brier nll

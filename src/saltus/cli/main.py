@@ -19,6 +19,7 @@ COMMANDS = {
     "sweep": "the learning-rate rule of a sweep, what it costs, and its lines for a study file",
     "law": "fit a law to a table of anybody's runs, with its certificate and intervals",
     "advise": "the compute-optimal run of a fitted law, and the runs that would tell most",
+    "emergence": "where an ability appears in a table of anybody's accuracies, with its doubt",
     "figures": "redraw the figures and the report of a folder from its tables alone",
     "export": "write a checkpoint in the format of Qwen3 for transformers",
     "publish": "copy a finished study's small tables and figures to results/reference",

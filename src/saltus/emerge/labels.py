@@ -1,16 +1,22 @@
 """How counts and thresholds are printed: `41k`, `1.2M`, `41k [31k, 56k]`, `> 148k`."""
 
 import math
+from collections.abc import Callable
 
 
 def format_count(count: float) -> str:
-    """Print a count of parameters or tokens with two to three figures.
+    """Print a count of parameters, tokens or FLOPs with two to three figures.
 
     600 → `600`, 6_700 → `6.7k`, 41_000 → `41k`, 148_032 → `148k`, 1_200_000 → `1.2M`,
-    4.4e9 → `4.4B`. Raises ValueError for a count that is negative or not finite.
+    4.4e9 → `4.4B`, 3.2e17 → `3.2e17`, and a fraction .052 → `0.052`. Raises
+    ValueError for a count that is negative or not finite.
     """
     if not math.isfinite(count) or count < 0:
         raise ValueError(f"count: found {count}, expected a finite number that is not negative")
+    if 0 < count < 0.95:
+        return f"{count:.2g}"
+    if count >= 9.995e14:
+        return f"{count:.1e}".replace("e+", "e")
     for letter in ("", "k", "M", "B"):
         if count < 999.5:
             return _figures(count) + letter
@@ -31,13 +37,14 @@ def format_interval(
     high: float | None,
     smallest: float,
     largest: float,
+    text: Callable[[float], str] = format_count,
 ) -> str:
     """Print an estimate with its interval; an open end is printed against the range tried.
 
     `41k [31k, 56k]`; `120k [70k, > 148k]` if `high` is None; `9k [< 600, 20k]` if `low` is None;
     without an estimate only the bracket.
     """
-    low_text = f"< {format_count(smallest)}" if low is None else format_count(low)
-    high_text = f"> {format_count(largest)}" if high is None else format_count(high)
+    low_text = f"< {text(smallest)}" if low is None else text(low)
+    high_text = f"> {text(largest)}" if high is None else text(high)
     bracket = f"[{low_text}, {high_text}]"
-    return bracket if estimate is None else f"{format_count(estimate)} {bracket}"
+    return bracket if estimate is None else f"{text(estimate)} {bracket}"

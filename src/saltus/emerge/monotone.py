@@ -42,14 +42,16 @@ def largest_fall(cells: Cells, curve_rho: float, seed: int, draws: int = 1999) -
     size has two replicas. Each data set drawn is searched for its own largest fall, as the data
     are. None if no fall counts.
     """
-    _, index, counts = np.unique(cells.log_scale, return_inverse=True, return_counts=True)
+    level, index = cells.level, cells.index
+    assert level is not None, "a fall is one across an absolute level"
+    counts = np.bincount(index)
     means = size_means(cells)
     share = cells.successes / cells.trials
     inverse_trials = float((1 / cells.trials).mean())
     rho = _within_sizes(share, means, index, counts, inverse_trials, curve_rho)
     effective = counts / (rho + (1 - rho) * inverse_trials)
-    clearly = cells.level + _Z * np.sqrt(cells.level * (1 - cells.level) / effective)
-    falls = _falls(means[None, :], cells.level, clearly)[0]
+    clearly = level + _Z * np.sqrt(level * (1 - level) / effective)
+    falls = _falls(means[None, :], level, clearly)[0]
     end = int(falls.argmax())
     if falls[end] <= 0:
         return None
@@ -60,7 +62,7 @@ def largest_fall(cells: Cells, curve_rho: float, seed: int, draws: int = 1999) -
     chance = rng.beta(monotone * concentration, (1 - monotone) * concentration, (draws, share.size))
     drawn = rng.binomial(cells.trials.astype(np.int64), chance) / cells.trials
     member = (index[:, None] == np.arange(counts.size)) / counts
-    simulated = _falls(drawn @ member, cells.level, clearly).max(axis=1)
+    simulated = _falls(drawn @ member, level, clearly).max(axis=1)
     as_large = int((simulated >= falls[end] - 1e-12).sum())
     return Fall(int(means[:end].argmax()), end, (1 + as_large) / (1 + draws))
 
@@ -68,8 +70,8 @@ def largest_fall(cells: Cells, curve_rho: float, seed: int, draws: int = 1999) -
 def _within_sizes(
     share: FloatArray,
     means: FloatArray,
-    index: NDArray[np.intp],
-    counts: NDArray[np.intp],
+    index: NDArray[np.int64],
+    counts: NDArray[np.int64],
     inverse_trials: float,
     curve_rho: float,
 ) -> FloatArray:

@@ -12,7 +12,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Threshold:
-    """One threshold in the units of its axis (parameters or tokens); None is null or open.
+    """One threshold in the units of its axis (parameters, FLOPs, tokens, nats); None: null or open.
 
     status: crossed | above largest | below smallest | not monotone | undecided.
     censored: none | right | left. fit_status: converged | width < gap | bound hit |
@@ -20,7 +20,9 @@ class Threshold:
     `first` the first from below to at/above the level, `sustained` the last if no later mean is
     below; a low of None means that the smallest was already above. `low` and `high` are a 95 %
     interval if crossed, a one-sided limit if censored, and else the bracket that is left open.
-    heterogeneity: factor by which the deviance was divided, along size only.
+    n50: halfway between guessing and what the largest reach, where it lies within what was tried.
+    width_decades: N10-N90, with its interval. heterogeneity: factor by which the deviance was
+    divided. fit_p_value: of `saltus.emerge.fitness.misfit`. curve: what was fitted, or None.
     """
 
     status: str
@@ -33,14 +35,35 @@ class Threshold:
     first_crossing_high: float | None
     sustained_crossing_low: float | None
     sustained_crossing_high: float | None
+    n50: float | None
+    n50_low: float | None
+    n50_high: float | None
     width_decades: float | None
+    width_low: float | None
+    width_high: float | None
     overdispersion: float | None
     heterogeneity: float | None
+    fit_p_value: float | None
     fit_status: str
     largest: float
     smallest: float
     num_replicas: int
     reason: str
+    curve: "Curve | None" = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """psi = guess + (1 - guess - lapse) / (1 + exp(-(x - middle) / width)).
+
+    x is log10 of the scale, or of its reciprocal where ability grows as the scale falls; width in
+    decades.
+    """
+
+    guess: float
+    lapse: float
+    middle: float
+    width: float
 
 
 @dataclass(frozen=True)
@@ -87,9 +110,15 @@ def blank(scales: FloatArray, crossings: Crossings, num_replicas: int) -> Thresh
         first_crossing_high=first[1],
         sustained_crossing_low=sustained[0],
         sustained_crossing_high=sustained[1],
+        n50=None,
+        n50_low=None,
+        n50_high=None,
         width_decades=None,
+        width_low=None,
+        width_high=None,
         overdispersion=None,
         heterogeneity=None,
+        fit_p_value=None,
         fit_status="not fitted",
         largest=float(scales[-1]),
         smallest=float(scales[0]),
@@ -107,8 +136,13 @@ def unsettled(base: Threshold, low: float | None, high: float | None, reason: st
     """Undecided within a bracket, since the data speak for either side; no estimate."""
     bracket = format_interval(None, low, high, base.smallest, base.largest)
     return replace(
-        base, low=low, high=high, label=f"undecided {bracket}", width_decades=None, reason=reason
+        without_width(base), low=low, high=high, label=f"undecided {bracket}", reason=reason
     )
+
+
+def without_width(base: Threshold) -> Threshold:
+    """Take back the width, where the curve has no say."""
+    return replace(base, width_decades=None, width_low=None, width_high=None)
 
 
 def with_remark(base: Threshold, remark: str) -> Threshold:
@@ -116,24 +150,6 @@ def with_remark(base: Threshold, remark: str) -> Threshold:
     if remark in base.reason:
         return base
     return replace(base, reason="; ".join(part for part in (base.reason, remark) if part))
-
-
-def fall_text(sizes: FloatArray, means: FloatArray, start: int, end: int) -> str:
-    """Say between which of the sizes (S,) the mean accuracy (S,) falls, with both means."""
-    best = f"{means[start]:.2f} at {format_count(float(sizes[start]))}"
-    if end == sizes.size - 1:
-        return f"the largest size does worse ({means[end]:.2f}) than a smaller one ({best})"
-    fallen = f"{means[end]:.2f} at {format_count(float(sizes[end]))}"
-    return f"the mean accuracy falls from {best} to {fallen}"
-
-
-def outside_gap(below: float | None, reached: float) -> str:
-    """Say that the curve and the means cross the level at different places."""
-    start = "the smallest size" if below is None else format_count(below)
-    return (
-        "the curve's half point lies outside the gap in which the means cross "
-        f"({start} to {format_count(reached)}), so the curve does not describe them"
-    )
 
 
 def crossed(
@@ -159,12 +175,11 @@ def crossed(
 def above_largest(base: Threshold, low: float | None, reason: str) -> Threshold:
     """Right-censored; `low` is the lower limit where the data allow one below the largest."""
     return replace(
-        base,
+        without_width(base),
         status="above largest",
         low=None if low is None else min(low, base.largest),
         label=f"> {format_count(base.largest)}",
         censored="right",
-        width_decades=None,
         reason=reason or "the level is not reached at the largest size",
     )
 
@@ -172,12 +187,11 @@ def above_largest(base: Threshold, low: float | None, reason: str) -> Threshold:
 def below_smallest(base: Threshold, high: float | None, reason: str) -> Threshold:
     """Left-censored; `high` is the upper limit where the data allow one above the smallest."""
     return replace(
-        base,
+        without_width(base),
         status="below smallest",
         high=None if high is None else max(high, base.smallest),
         label=f"< {format_count(base.smallest)}",
         censored="left",
-        width_decades=None,
         reason=reason or "the level is already reached at the smallest size",
     )
 
@@ -187,11 +201,10 @@ def not_monotone(base: Threshold, high: float | None, reason: str) -> Threshold:
     low = base.first_crossing_low
     bracket = format_interval(None, low, high, base.smallest, base.largest)
     return replace(
-        base,
+        without_width(base),
         status="not monotone",
         low=low,
         high=high,
         label=f"not monotone {bracket}",
-        width_decades=None,
         reason=reason,
     )

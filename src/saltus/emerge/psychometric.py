@@ -4,7 +4,8 @@
 
 x is log10 of the scale, g the guess rate, `lapse` what even the largest models miss. The curve is
 parametrised by its location t at the absolute level L (psi(t) = L), so that a profile in t is
-direct: with p = (L - g) / (1 - g - lapse), F(x) = expit((x - t) / w + logit p).
+direct: with p = (L - g) / (1 - g - lapse), F(x) = expit((x - t) / w + logit p). Without a level the
+location is m itself, half of what can be reached: p = 1/2.
 
 The sampling unit is a replica, one (size, seed) pair: its successes are beta-binomial with mean
 psi(x) and intra-class correlation rho = 1 / (1 + c), c the concentration. Sources: Wichmann and
@@ -20,46 +21,85 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
-_EPSILON = 1e-12
+EPSILON = 1e-12
+CONCENTRATIONS = (0.02, 1e6)
+DECADES = 2 * float(np.log(9))
 _MAX_LAPSE = 0.2
+_MAX_STARTS = 16
 
 
 @dataclass(frozen=True)
 class Cells:
     """Replicas to be fitted, and what the curve holds fixed.
 
-    log_scale, successes, trials: (C,); guess: lower asymptote; level: accuracy at the location;
-    lapse_free: whether the upper asymptote is fitted (in [0, .2]) or 1.
+    log_scale, successes, trials: (C,); guess: lower asymptote; level: accuracy at the location, or
+    None for the middle of what can be reached; lapse_free: whether the upper asymptote is fitted
+    (in [0, .2], and above the level) or 1. rung: (C,) whole numbers, ascending with scale, of the
+    cells that count as one size though their scales differ; None: cells of equal scale.
     """
 
     log_scale: FloatArray
     successes: FloatArray
     trials: FloatArray
     guess: float
-    level: float = 0.5
+    level: float | None = 0.5
     lapse_free: bool = False
+    rung: IntArray | None = None
+
+    @property
+    def index(self) -> IntArray:
+        """Which size each cell belongs to, 0 to S - 1, (C,)."""
+        labels = self.log_scale if self.rung is None else self.rung
+        return np.unique(labels, return_inverse=True)[1].astype(np.int64)
 
     @property
     def sizes(self) -> FloatArray:
-        """Distinct log10 scales, ascending, (S,)."""
-        return np.unique(self.log_scale)
+        """Distinct log10 scales, ascending; of rungs their means, (S,)."""
+        if self.rung is None:
+            return np.unique(self.log_scale)
+        index = self.index
+        return np.asarray(np.bincount(index, self.log_scale) / np.bincount(index))
 
     @property
     def span(self) -> float:
         """Decades between the smallest and the largest size."""
-        return float(self.log_scale.max() - self.log_scale.min())
+        sizes = self.sizes
+        return float(sizes[-1] - sizes[0])
+
+    @property
+    def gap(self) -> float:
+        """Decades between the two closest sizes, at least a thousandth of the span."""
+        return max(float(np.diff(self.sizes).min()), 1e-3 * self.span)
+
+    def position(self, lapse: FloatArray | float) -> FloatArray:
+        """F at the location, of the shape of `lapse`."""
+        if self.level is None:
+            return np.full_like(np.asarray(lapse, dtype=np.float64), 0.5)
+        return np.asarray((self.level - self.guess) / (1 - self.guess - lapse), dtype=np.float64)
+
+    def where(self, kept: NDArray[np.bool_]) -> "Cells":
+        """Return the cells (C,) that are kept."""
+        return replace(
+            self,
+            log_scale=self.log_scale[kept],
+            successes=self.successes[kept],
+            trials=self.trials[kept],
+            rung=None if self.rung is None else self.rung[kept],
+        )
 
 
 @dataclass(frozen=True)
 class CurveFit:
     """Maximum likelihood: location and width parameter w in decades, rho, lapse, log-likelihood.
 
-    status: `converged`, `bound hit` (the location ran to the end of its range) or
-    `max iterations`.
+    middle: where F is one half. status: `converged`, `bound hit` (the location ran to the end of
+    its range) or `max iterations`.
     """
 
     location: float
+    middle: float
     width: float
     overdispersion: float
     lapse: float
@@ -69,7 +109,7 @@ class CurveFit:
     @property
     def width_decades(self) -> float:
         """N10-N90 width of F in decades: 2 ln 9 · w."""
-        return 2 * float(np.log(9)) * self.width
+        return DECADES * self.width
 
 
 def log_likelihood(cells: Cells, parameters: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -80,10 +120,10 @@ def log_likelihood(cells: Cells, parameters: FloatArray) -> tuple[FloatArray, Fl
     location, log_width, log_concentration, lapse = (parameters[:, i, None] for i in range(4))
     width, concentration = np.exp(log_width), np.exp(log_concentration)
     reach = 1 - cells.guess - lapse
-    p = (cells.level - cells.guess) / reach
+    p = cells.position(lapse)
     z = (cells.log_scale - location) / width
     rise = special.expit(z + special.logit(p))
-    psi = np.clip(cells.guess + reach * rise, _EPSILON, 1 - _EPSILON)
+    psi = np.clip(cells.guess + reach * rise, EPSILON, 1 - EPSILON)
     successes, trials = cells.successes, cells.trials
     alpha, beta = psi * concentration, (1 - psi) * concentration
     value = (
@@ -99,12 +139,13 @@ def log_likelihood(cells: Cells, parameters: FloatArray) -> tuple[FloatArray, Fl
     d_total = special.digamma(concentration) - special.digamma(trials + concentration)
     d_psi = concentration * (d_alpha - d_beta)
     slope = reach * rise * (1 - rise)
+    d_position = 0.0 if cells.level is None else slope / ((1 - p) * reach)
     gradient = np.stack(
         [
             (d_psi * slope * (-1 / width)).sum(axis=1),
             (d_psi * slope * (-z)).sum(axis=1),
             (concentration * (psi * d_alpha + (1 - psi) * d_beta + d_total)).sum(axis=1),
-            (d_psi * (-rise + slope / ((1 - p) * reach))).sum(axis=1),
+            (d_psi * (d_position - rise)).sum(axis=1),
         ],
         axis=1,
     )
@@ -124,55 +165,79 @@ def plateau_sizes(cells: Cells) -> int:
 
 def size_means(cells: Cells) -> FloatArray:
     """Mean accuracy of the replicas of each size, every replica counting once, (S,)."""
-    _, index = np.unique(cells.log_scale, return_inverse=True)
+    index = cells.index
     share = cells.successes / cells.trials
-    return np.bincount(index, share) / np.bincount(index)
+    return np.asarray(np.bincount(index, share) / np.bincount(index))
 
 
-def _bounds(cells: Cells) -> list[tuple[float, float]]:
-    sizes = cells.sizes
-    gap = float(np.diff(sizes).min())
+def curve(cells: Cells, fit: CurveFit) -> tuple[FloatArray, FloatArray]:
+    """F and psi of a fit at the cells' scales, each (C,)."""
+    rise = special.expit((cells.log_scale - fit.middle) / fit.width)
+    psi = cells.guess + (1 - cells.guess - fit.lapse) * rise
+    return rise, np.clip(psi, EPSILON, 1 - EPSILON)
+
+
+def bounds(cells: Cells) -> list[tuple[float, float]]:
+    """Range of location, log w, log c and lapse that is searched."""
+    sizes, span = cells.sizes, cells.span
+    most = _MAX_LAPSE if cells.level is None else min(_MAX_LAPSE, 0.9 * (1 - cells.level))
+    low, high = CONCENTRATIONS
     return [
-        (float(sizes[0]) - cells.span, float(sizes[-1]) + cells.span),
-        (float(np.log(gap / 60)), float(np.log(2 * cells.span))),
-        (float(np.log(0.02)), float(np.log(1e6))),
-        (0.0, _MAX_LAPSE if cells.lapse_free else 0.0),
+        (float(sizes[0]) - span, float(sizes[-1]) + span),
+        (float(np.log(cells.gap / 60)), float(np.log(2 * span))),
+        (float(np.log(low)), float(np.log(high))),
+        (0.0, most if cells.lapse_free else 0.0),
     ]
 
 
-def _starts(cells: Cells, locations: FloatArray) -> FloatArray:
+def starts(cells: Cells, locations: FloatArray, log_widths: FloatArray | None = None) -> FloatArray:
     """Every combination of locations with dispersed widths, concentrations and lapses, (P, 4)."""
-    gap = float(np.diff(cells.sizes).mean())
-    widths = np.log(gap * np.array([0.03, 0.12, 0.4, 1.2]))
+    if log_widths is None:
+        gap = cells.span / (cells.sizes.size - 1)
+        log_widths = np.log(gap * np.array([0.03, 0.12, 0.4, 1.2]))
     concentrations = np.log(np.array([0.5, 4.0, 40.0, 2000.0]))
     lapses = np.array([0.01, 0.08]) if cells.lapse_free else np.zeros(1)
-    mesh = np.meshgrid(locations, widths, concentrations, lapses, indexing="ij")
+    mesh = np.meshgrid(locations, log_widths, concentrations, lapses, indexing="ij")
     return np.stack([axis.ravel() for axis in mesh], axis=1)
 
 
-def _polish(
-    cells: Cells, start: FloatArray, bounds: list[tuple[float, float]], fixed: float | None
+def spread_locations(cells: Cells) -> FloatArray:
+    """Locations to start from: between neighbouring sizes (at most 16), and at either end."""
+    sizes = cells.sizes
+    middles = (sizes[1:] + sizes[:-1]) / 2
+    if middles.size > _MAX_STARTS:
+        middles = np.linspace(sizes[0], sizes[-1], _MAX_STARTS)
+    return np.concatenate([middles, [sizes[0], sizes[-1] + 0.1]])
+
+
+def polish(
+    cells: Cells, start: FloatArray, fixed: int | None = None
 ) -> tuple[FloatArray, float, bool]:
-    """L-BFGS-B from one start; `fixed` pins the location. Returns parameters, value, success."""
+    """L-BFGS-B from one start (4,); the parameter numbered `fixed` stays where it starts.
 
-    def objective(free: FloatArray) -> tuple[float, FloatArray]:
-        full = free if fixed is None else np.concatenate([[fixed], free])
+    Returns parameters (4,), log-likelihood, and whether it stopped before the limit of iterations.
+    """
+    free = np.array([i for i in range(4) if i != fixed])
+    full = np.array(start, dtype=np.float64)
+
+    def objective(moved: FloatArray) -> tuple[float, FloatArray]:
+        full[free] = moved
         value, gradient = log_likelihood(cells, full[None, :])
-        return -float(value[0]), -gradient[0, 0 if fixed is None else 1 :]
+        return -float(value[0]), -gradient[0, free]
 
-    skip = 0 if fixed is None else 1
-    lower, upper = np.array(bounds[skip:]).T
+    limits = [bounds(cells)[i] for i in free]
+    lower, upper = np.array(limits).T
     result = optimize.minimize(
         objective,
-        np.clip(start[skip:], lower, upper),
+        np.clip(full[free], lower, upper),
         jac=True,
         method="L-BFGS-B",
-        bounds=bounds[skip:],
+        bounds=limits,
         options={"maxiter": 200, "ftol": 1e-11, "gtol": 1e-6},
     )
-    found = np.asarray(result.x, dtype=np.float64)
-    full = found if fixed is None else np.concatenate([[fixed], found])
-    return full, -float(result.fun), bool(result.status != 1)
+    found = full.copy()
+    found[free] = result.x
+    return found, -float(result.fun), bool(result.status != 1)
 
 
 def fit_curve(cells: Cells, num_polished: int = 4) -> CurveFit:
@@ -182,20 +247,19 @@ def fit_curve(cells: Cells, num_polished: int = 4) -> CurveFit:
     (1/60 of the smallest gap) and any location within the gap fits: the caller must report
     the gap, not the point.
     """
-    bounds = _bounds(cells)
-    sizes = cells.sizes
-    locations = np.concatenate([(sizes[1:] + sizes[:-1]) / 2, [sizes[0], sizes[-1] + 0.1]])
-    starts = _starts(cells, locations)
-    values, _ = log_likelihood(cells, starts)
+    tried = starts(cells, spread_locations(cells))
+    values, _ = log_likelihood(cells, tried)
     chosen = np.argsort(-values, kind="stable")[:num_polished]
-    results = [_polish(cells, starts[i], bounds, None) for i in chosen]
+    results = [polish(cells, tried[i]) for i in chosen]
     parameters, value, success = max(results, key=lambda result: result[1])
     location, log_width, log_concentration, lapse = (float(p) for p in parameters)
-    at_bound = min(abs(location - edge) for edge in bounds[0]) < 1e-6
+    width = float(np.exp(log_width))
+    at_bound = min(abs(location - edge) for edge in bounds(cells)[0]) < 1e-6
     status = "bound hit" if at_bound else "converged" if success else "max iterations"
     return CurveFit(
         location=location,
-        width=float(np.exp(log_width)),
+        middle=location - width * float(special.logit(cells.position(lapse))),
+        width=width,
         overdispersion=float(special.expit(-log_concentration)),
         lapse=lapse,
         log_likelihood=value,
@@ -203,109 +267,7 @@ def fit_curve(cells: Cells, num_polished: int = 4) -> CurveFit:
     )
 
 
-def heterogeneity(cells: Cells, fit: CurveFit) -> float:
-    """How much further sizes lie from the curve than their replicas explain, never below 1.
-
-    Twice the log-likelihood gained by giving each size a mean of its own (with its best rho), per
-    degree of freedom: the heterogeneity factor of Finney 1971, by which a deviance is to be
-    divided. Only sizes on the rise (F within [.02, .98]) count, since the flat ends show no misfit
-    of the location; their number less 2 is the freedom. 1 where no size has two replicas (rho
-    holds the misfit then) or fewer than three sizes are on the rise.
-    """
-    p = (cells.level - cells.guess) / (1 - cells.guess - fit.lapse)
-    rise = special.expit((cells.log_scale - fit.location) / fit.width + special.logit(p))
-    on_rise = (rise >= 0.02) & (rise <= 0.98)
-    rising = replace(
-        cells,
-        log_scale=cells.log_scale[on_rise],
-        successes=cells.successes[on_rise],
-        trials=cells.trials[on_rise],
-    )
-    freedom = rising.sizes.size - 2
-    if rising.sizes.size == rising.trials.size or freedom < 1:
-        return 1.0
-    _, index = np.unique(rising.log_scale, return_inverse=True)
-    psi = np.clip(size_means(rising)[index], _EPSILON, 1 - _EPSILON)
-    missed = rising.trials - rising.successes
-
-    def negative(log_concentration: float) -> float:
-        alpha, beta = psi * np.exp(log_concentration), (1 - psi) * np.exp(log_concentration)
-        gained = special.betaln(rising.successes + alpha, missed + beta)
-        return -float((gained - special.betaln(alpha, beta)).sum())
-
-    best = optimize.minimize_scalar(negative, bounds=(np.log(0.02), np.log(1e6)), method="bounded")
-    at_curve, _ = log_likelihood(rising, _parameters(fit)[None, :])
-    return max(1.0, 2 * (-float(best.fun) - float(at_curve[0])) / freedom)
-
-
-def _parameters(fit: CurveFit) -> FloatArray:
+def parameters_of(fit: CurveFit) -> FloatArray:
     """The vector (4,) of `log_likelihood` at a fit."""
     concentration = special.logit(1 - fit.overdispersion)
     return np.array([fit.location, np.log(fit.width), concentration, fit.lapse])
-
-
-def profile(cells: Cells, location: float, warm: FloatArray | None = None) -> FloatArray:
-    """Parameters (4,) that maximise the likelihood with the location held at `location`.
-
-    Polished from the best of the dispersed starts and of `warm`, the neighbour's solution.
-    """
-    bounds = _bounds(cells)
-    starts = _starts(cells, np.array([location]))
-    values, _ = log_likelihood(cells, starts)
-    best = int(np.argmax(values))
-    start = starts[best]
-    if warm is not None:
-        warm = np.concatenate([[location], warm[1:]])
-        if log_likelihood(cells, warm[None, :])[0][0] > values[best]:
-            start = warm
-    return _polish(cells, start, bounds, location)[0]
-
-
-def location_interval(
-    cells: Cells, fit: CurveFit, cutoff: float, points_per_gap: int = 2
-) -> tuple[float | None, float | None]:
-    """Profile-likelihood interval of the location (log10): where the deviance is below `cutoff`.
-
-    The profile is walked from the estimate outwards over the range tried, in steps of half
-    a ladder gap, to the outermost point below the cutoff, then refined by bisection. An end is
-    None where the deviance is still below the cutoff at the smallest (largest) size: the data
-    do not close the interval there.
-    """
-    sizes = cells.sizes
-    grid = np.interp(
-        np.linspace(0, sizes.size - 1, points_per_gap * (sizes.size - 1) + 1),
-        np.arange(sizes.size),
-        sizes,
-    )
-    at_fit = _parameters(fit)
-
-    def deviance(location: float, warm: FloatArray) -> tuple[float, FloatArray]:
-        parameters = profile(cells, location, warm)
-        value, _ = log_likelihood(cells, parameters[None, :])
-        return 2 * (fit.log_likelihood - float(value[0])), parameters
-
-    def end(points: FloatArray) -> float | None:
-        """Outermost crossing of the cutoff along `points`, which lead away from the estimate."""
-        inner, outer = fit.location, None
-        warm = inner_warm = at_fit
-        for point in points:
-            excess, warm = deviance(float(point), warm)
-            if excess <= cutoff:
-                inner, inner_warm, outer = float(point), warm, None
-            elif outer is None:
-                outer = float(point)
-        if outer is None:
-            return None
-        for _ in range(7):
-            middle = (inner + outer) / 2
-            excess, found = deviance(middle, inner_warm)
-            if excess <= cutoff:
-                inner, inner_warm = middle, found
-            else:
-                outer = middle
-        return (inner + outer) / 2
-
-    inside = float(np.clip(fit.location, sizes[0], sizes[-1]))
-    low = end(grid[grid < inside][::-1])
-    high = end(grid[grid > inside])
-    return low, high

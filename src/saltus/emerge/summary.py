@@ -1,4 +1,4 @@
-"""The `thresholds` table: every task × arm along the size of the model, and along tokens."""
+"""The `thresholds` table: every task × arm along size, compute, loss and tokens."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -6,9 +6,11 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
+from saltus.emerge.axis import COMPUTE, LOSS, SIZE
 from saltus.emerge.outcome import Threshold
 from saltus.emerge.scores import require_columns
-from saltus.emerge.threshold import threshold_along_size, threshold_along_tokens
+from saltus.emerge.threshold import Clusters, threshold_along_scale
+from saltus.emerge.tokens import threshold_along_tokens
 
 LEVEL = 0.5
 MIN_DISTINCT_ITEMS = 200
@@ -28,9 +30,15 @@ THRESHOLD_COLUMNS = (
     "first_crossing_high",
     "sustained_crossing_low",
     "sustained_crossing_high",
+    "n50",
+    "n50_low",
+    "n50_high",
     "width_decades",
+    "width_low",
+    "width_high",
     "overdispersion",
     "heterogeneity",
+    "fit_p_value",
     "fit_status",
     "largest",
     "smallest",
@@ -47,15 +55,23 @@ _NUMBERS = (
     "first_crossing_high",
     "sustained_crossing_low",
     "sustained_crossing_high",
+    "n50",
+    "n50_low",
+    "n50_high",
     "width_decades",
+    "width_low",
+    "width_high",
     "overdispersion",
     "heterogeneity",
+    "fit_p_value",
 )
 _NEEDED = (
     "size",
     "seed",
     "horizon",
     "params_nonembedding",
+    "flops_exact",
+    "loss_text",
     "task",
     "arm",
     "items",
@@ -68,11 +84,13 @@ _NEEDED = (
 def summarise_thresholds(scores: pd.DataFrame) -> pd.DataFrame:
     """Thresholds at exact match .5 from the `scores` table.
 
-    One row per task × arm on the axis `params_nonembedding` (at the largest horizon of the table)
-    and one per task × arm × size on the axis `tokens`. Columns are `THRESHOLD_COLUMNS`, numbers in
-    the units of the axis; null is "not identified" or, for `low` and `high`, open. `num_items` is
-    the number of distinct prompts; below 200 the threshold stands but the reason says that no
-    verdict may rest on it. Raises TableError for a missing column.
+    One row per task × arm on each of the axes `params_nonembedding` and `flops_exact` (at the
+    largest horizon of the table) and `loss_text` (every size at every horizon, seeds of a size
+    and horizon being one place, sizes the unit of the interval), and one per task × arm × size on
+    the axis `tokens`. Columns are `THRESHOLD_COLUMNS`, numbers in the units of the axis; null is
+    "not identified" or, for `low` and `high`, open. `num_items` is the number of distinct prompts;
+    below 200 the threshold stands but the reason says that no verdict may rest on it. Raises
+    TableError for a missing column.
     """
     require_columns(scores, "scores", _NEEDED)
     rows = list(_rows(scores))
@@ -86,27 +104,41 @@ def _rows(scores: pd.DataFrame) -> Iterator[dict[str, object]]:
         return
     longest = scores["horizon"].max()
     for (task, arm), cell in scores.groupby(["task", "arm"], sort=True):
+        name = (str(task), str(arm))
         guess_rate = float(cell["guess_rate"].mean())
         final = cell[cell["horizon"] == longest]
-        if not final.empty:
-            threshold = threshold_along_size(
-                final["params_nonembedding"], final["successes"], final["items"], guess_rate, LEVEL
+        missing = sorted(set(cell["size"]) - set(final["size"]))
+        note = f"no run at the largest horizon for {', '.join(missing)}" if missing else ""
+        for column, axis in (("params_nonembedding", SIZE), ("flops_exact", COMPUTE)):
+            if not final.empty:
+                threshold = threshold_along_scale(
+                    final[column], final["successes"], final["items"], guess_rate, LEVEL, axis=axis
+                )
+                yield _row(name, column, None, threshold, final, guess_rate, note)
+        known = cell[cell["loss_text"].notna()]
+        lost = len(cell) - len(known)
+        if not known.empty:
+            threshold = threshold_along_scale(
+                known["loss_text"],
+                known["successes"],
+                known["items"],
+                guess_rate,
+                LEVEL,
+                axis=LOSS,
+                clusters=Clusters(known.groupby(["size", "horizon"]).ngroup(), known["size"]),
             )
-            missing = sorted(set(cell["size"]) - set(final["size"]))
-            note = f"no run at the largest horizon for {', '.join(missing)}" if missing else ""
-            axis = "params_nonembedding"
-            yield _row(str(task), str(arm), axis, None, threshold, final, guess_rate, note)
+            note = f"runs left out: {lost} without a loss" if lost else ""
+            yield _row(name, "loss_text", None, threshold, known, guess_rate, note)
         by_size = cell.sort_values("params_nonembedding", kind="stable")
         for size, trunks in by_size.groupby("size", sort=False):
             threshold = threshold_along_tokens(
                 trunks["horizon"], trunks["successes"], trunks["items"], trunks["seed"], LEVEL
             )
-            yield _row(str(task), str(arm), "tokens", str(size), threshold, trunks, guess_rate, "")
+            yield _row(name, "tokens", str(size), threshold, trunks, guess_rate, "")
 
 
 def _row(
-    task: str,
-    arm: str,
+    name: tuple[str, str],
     axis: str,
     size: str | None,
     threshold: Threshold,
@@ -119,8 +151,8 @@ def _row(
     notes = [threshold.reason, note, few if num_items < MIN_DISTINCT_ITEMS else ""]
     return {
         **asdict(threshold),
-        "task": task,
-        "arm": arm,
+        "task": name[0],
+        "arm": name[1],
         "axis": axis,
         "size": size,
         "level": LEVEL,

@@ -1,40 +1,42 @@
 """Where an ability appears: a threshold is an interval, or "> largest", never a lone number.
 
-Two axes, two kinds of data. Along the size of the model every replica is another network, and the
-curve of `saltus.emerge.psychometric` is fitted. Along tokens one replica is one trunk, and its
-crossing is an interval-censored record (`saltus.emerge.censored`).
+Along size, compute or loss the curve of `saltus.emerge.psychometric` is fitted to replicas that are
+networks of their own. Along tokens (`saltus.emerge.tokens`) one replica is one trunk.
 
-Rules common to both: nothing is extrapolated beyond what was tried; where the jump falls inside
+Rules common to all: nothing is extrapolated beyond what was tried; where the jump falls inside
 one gap of the ladder, the gap is the interval; an end that the data do not close is None.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from saltus.emerge import censored, monotone, psychometric
+from saltus.emerge import monotone, psychometric
+from saltus.emerge.axis import SIZE, Axis, turned
+from saltus.emerge.fitness import Misfit, heterogeneity, misfit
 from saltus.emerge.outcome import (
+    Crossings,
+    Curve,
     Threshold,
     above_largest,
     below_smallest,
     blank,
     crossed,
-    fall_text,
     find_crossings,
     not_monotone,
-    outside_gap,
     undecided,
     unsettled,
     with_remark,
 )
-from saltus.emerge.scores import wilson
+from saltus.emerge.profile import Ends, Intervals, left_out, profiled
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 MIN_SIZES = 4
-_ALPHA = 0.05
+ALPHA = 0.05
 # A rise narrower than this many gaps is carried by one or two sizes, and the offset of one size
 # from the curve cannot be told from a shift of the curve: the interval is at least the gap.
 _RESOLVED_GAPS = 2.5
@@ -42,94 +44,171 @@ _RESOLVED_GAPS = 2.5
 _WORSE = 0.01
 
 
-def threshold_along_size(
+@dataclass(frozen=True)
+class Clusters:
+    """Which cells hang together where one replica gives several: labels, each (C,).
+
+    place: cells that count as one place of the ladder though their scales differ (a size at a
+    horizon); size: what is drawn independently, and left out by the jackknife.
+    """
+
+    place: ArrayLike
+    size: ArrayLike
+
+
+def threshold_along_scale(
     scale: ArrayLike,
     successes: ArrayLike,
     trials: ArrayLike,
     guess_rate: float,
     level: float = 0.5,
     seed: int = 0,
+    axis: Axis = SIZE,
+    clusters: Clusters | None = None,
 ) -> Threshold:
-    """Threshold along the size of the model; one entry per (size, seed) replica, in any order.
+    """Threshold along a scale; one entry per (size, seed) replica, in any order.
 
-    scale: (C,) size in parameters; successes of trials: (C,) exact answers. The interval is a
-    profile likelihood of the beta-binomial curve with an F(1, S - 2) cutoff (S sizes), since
-    sizes, not items, carry the information, widened by `psychometric.heterogeneity` where sizes
-    scatter about the curve more than their replicas do, and never narrower than the gap in which
-    the means cross unless the rise spans 2.5 gaps and the estimate lies within that gap. In
+    scale: (C,) parameters, FLOPs or loss, as `axis` says; successes of trials: (C,) exact answers.
+    The interval is a profile likelihood of the beta-binomial curve with an F(1, S - 2) cutoff (S
+    sizes), since sizes, not items, carry the information, widened by `fitness.heterogeneity` where
+    sizes scatter about the curve more than their replicas do, and never narrower than the gap in
+    which the means cross unless the rise spans 2.5 gaps and the estimate lies within that gap. In
     simulations of 8 sizes × 5 seeds it covered .94-1.0 when only seeds scatter, .85-.93 when sizes
-    do too (by as much as a seed at the worst). The lower asymptote is `guess_rate`, or the lowest
-    mean if that is lower (a model that answers nothing scores less than the best constant answer).
+    do too (by as much as a seed at the worst). With `clusters` it is a delete-one-size jackknife,
+    and falls are not tested. The lower asymptote is `guess_rate`, or the lowest mean if that is
+    lower (a model that answers nothing scores less than the best constant answer).
     The status is `not monotone` if the accuracy falls back to the level or below it beyond chance
     (`saltus.emerge.monotone`, p < .05, seeded by `seed`). Where means and curve disagree on which
-    side of the level an end of the ladder lies, or the means reach the level at a smaller size
-    only, it is `undecided`. `reason` says whenever the largest size does worse than a smaller one.
-    Raises ValueError if the arrays differ in length or are empty, a scale is not positive, or
-    successes lie outside [0, trials].
+    side of the level an end of the ladder lies, the means reach the level at a smaller size only,
+    or the curve does not describe the means (`fitness.misfit`), it is `undecided`. `reason` says
+    whenever the largest size does worse than a smaller one.
+    Raises ValueError if the arrays differ in length or are empty, a scale is not positive,
+    successes lie outside [0, trials], or the level is not between 0 and 1.
     """
-    cells = _cells(scale, successes, trials, guess_rate, level)
+    if not 0 < level < 1:
+        raise ValueError(f"level: found {level}, expected a share between 0 and 1")
+    cells, size = cells_of(scale, successes, trials, guess_rate, level, axis, clusters)
     means = psychometric.size_means(cells)
-    sizes = np.unique(np.asarray(scale, dtype=np.float64))
-    result = _along_size(cells, sizes, means, guess_rate, seed)
+    places = 10**cells.sizes
+    if cells.rung is None:
+        places = np.unique(axis.ordered(np.asarray(scale, dtype=np.float64)))
+    result = _along(cells, places, means, guess_rate, level, seed, axis, size)
     best = int(means.argmax())
-    if best < sizes.size - 1 and means[best] - means[-1] >= _WORSE:
-        result = with_remark(result, fall_text(sizes, means, best, sizes.size - 1))
-    return result
+    if best < places.size - 1 and means[best] - means[-1] >= _WORSE:
+        result = with_remark(result, _fall_text(axis, places, means, best, places.size - 1))
+    return turned(result, axis)
 
 
-def _along_size(
-    cells: psychometric.Cells, sizes: FloatArray, means: FloatArray, guess_rate: float, seed: int
+def _along(
+    cells: psychometric.Cells,
+    places: FloatArray,
+    means: FloatArray,
+    guess_rate: float,
+    level: float,
+    seed: int,
+    axis: Axis,
+    size: IntArray | None,
 ) -> Threshold:
-    """The threshold of `threshold_along_size`; sizes, means: (S,), in parameters and accuracy."""
-    level = cells.level
-    crossings = find_crossings(sizes, means, level)
-    base = blank(sizes, crossings, cells.trials.size)
+    """The threshold in the order of ability; places, means: (S,), on the axis and in accuracy."""
+    crossings = find_crossings(places, means, level)
+    base = blank(places, crossings, cells.trials.size)
     if guess_rate >= level:
         return undecided(base, f"guessing alone ({guess_rate:.2f}) reaches the level")
-    if sizes.size < MIN_SIZES:
-        return undecided(base, f"{sizes.size} sizes were tried, at least {MIN_SIZES} are needed")
+    num_sizes = places.size if size is None else min(np.unique(size).size, places.size)
+    if num_sizes < MIN_SIZES:
+        return undecided(base, f"{num_sizes} sizes were tried, at least {MIN_SIZES} are needed")
 
     fit = psychometric.fit_curve(cells)
+    lack = misfit(cells, fit)
     base = replace(
         base,
         fit_status=fit.status,
         width_decades=fit.width_decades,
         overdispersion=fit.overdispersion,
-        heterogeneity=psychometric.heterogeneity(cells, fit),
+        heterogeneity=heterogeneity(cells, fit) if size is None else None,
+        fit_p_value=None if lack is None else lack.p_value,
+        curve=Curve(cells.guess, fit.lapse, fit.middle, fit.width),
     )
-    fall = monotone.largest_fall(cells, fit.overdispersion, seed)
-    if fall is not None and fall.p_value < _ALPHA:
+    fall = monotone.largest_fall(cells, fit.overdispersion, seed) if size is None else None
+    if fall is not None and fall.p_value < ALPHA:
         held = None
-        if fall.end + 1 < sizes.size and crossings.sustained is not None:
-            held = max(float(sizes[fall.end + 1]), crossings.sustained[1])
-        text = fall_text(sizes, means, fall.start, fall.end)
+        if fall.end + 1 < places.size and crossings.sustained is not None:
+            held = max(float(places[fall.end + 1]), crossings.sustained[1])
+        text = _fall_text(axis, places, means, fall.start, fall.end)
         return not_monotone(base, held, f"{text}, more than chance explains (p < .05)")
-    cutoff = float(stats.f.ppf(1 - _ALPHA, 1, sizes.size - 2)) * (base.heterogeneity or 1.0)
-    ends = psychometric.location_interval(cells, fit, cutoff)
-    low, high = (None if end is None else float(10**end) for end in ends)
+    if size is None:
+        cutoff = float(stats.f.ppf(1 - ALPHA, 1, places.size - 2)) * (base.heterogeneity or 1.0)
+        intervals = profiled(cells, fit, cutoff)
+    else:
+        intervals = left_out(cells, fit, size)
+    base = _with_width(base, intervals, crossings)
+    result = _placed(base, fit, intervals, means, crossings, level, lack, axis)
+    if lack is not None and lack.refused:
+        return result
+    return _with_n50(result, cells, fit, intervals, places, means)
+
+
+def _placed(
+    base: Threshold,
+    fit: psychometric.CurveFit,
+    intervals: Intervals,
+    means: FloatArray,
+    crossings: Crossings,
+    level: float,
+    lack: Misfit | None,
+    axis: Axis,
+) -> Threshold:
+    """Where the level is crossed, or beyond which end it lies, or why that is not known."""
+    low, high = _scaled(intervals.location)
     estimate = float(10**fit.location)
     if means[-1] < level:
         if crossings.first is None:
-            return above_largest(base, low, "")
-        told = "the level is reached at a smaller size, not at the largest"
+            return above_largest(base, low, f"the level is not reached at the {axis.last}")
+        told = f"the level is reached at a {axis.earlier} {axis.noun}, not at the {axis.last}"
         told += "; the fall is within the spread of replicas"
         return unsettled(base, crossings.first[0], None, told)
+    already = f"the level is already reached at the {axis.first}"
     if (means >= level).all():
-        return below_smallest(base, high, "")
+        return below_smallest(base, high, already)
 
     assert crossings.first is not None and crossings.sustained is not None
     below, reached = crossings.first[0], crossings.sustained[1]
+    if lack is not None and lack.refused:
+        told = f"the curve does not describe the means: they lie {lack.rms:.2f} off it (r.m.s.), "
+        told += f"more than {axis.noun}s that scatter as much as seeds would (p < .01)"
+        return unsettled(replace(base, fit_status="misfit"), below, reached, told)
     if estimate > base.largest:
         low = None if low is None or below is None else min(low, below)
-        told = f"the mean of the largest size reaches the level ({means[-1]:.2f})"
+        told = f"the mean of the {axis.last} reaches the level ({means[-1]:.2f})"
         return unsettled(base, low, None, f"{told}, the curve only beyond it")
     if estimate < base.smallest:
         high = None if high is None else max(high, reached)
         if below is None:
-            return below_smallest(base, high, "")
-        told = f"the mean of the smallest size is below the level ({means[0]:.2f})"
+            return below_smallest(base, high, already)
+        told = f"the mean of the {axis.first} is below the level ({means[0]:.2f})"
         return unsettled(base, None, high, f"{told}, the curve above it already")
+    estimate, (low, high) = _at_least_the_gap(estimate, (low, high), below, reached, fit)
     reason = ""
+    if below is not None and fit.width_decades < np.log10(reached / below):
+        base = replace(base, fit_status="width < gap", width_decades=None)
+        reason = "the rise lies within one gap of the ladder"
+    if not (below or 0.0) <= estimate <= reached:
+        start = f"the {axis.first}" if below is None else axis.text(below)
+        outside = "the curve's half point lies outside the gap in which the means cross "
+        outside += f"({start} to {axis.text(reached)}), so the curve does not describe them"
+        reason = "; ".join(part for part in (reason, outside) if part)
+    return crossed(base, estimate, low, high, reason)
+
+
+def _at_least_the_gap(
+    estimate: float,
+    ends: Ends,
+    below: float | None,
+    reached: float,
+    fit: psychometric.CurveFit,
+) -> tuple[float, Ends]:
+    """Estimate and interval with the gap (below, reached] in which the means cross kept in mind."""
+    low, high = ends
     gap = np.inf if below is None else float(np.log10(reached / below))
     if below is not None and fit.width_decades < gap:
         # The width is not identified and the location only within the gap: take its middle.
@@ -137,83 +216,66 @@ def _along_size(
         pinned_high = reached if high is None else min(reached, high)
         if pinned_low < pinned_high:
             estimate = float(np.sqrt(pinned_low * pinned_high))
-        base = replace(base, fit_status="width < gap", width_decades=None)
-        reason = "the rise lies within one gap of the ladder"
     outside = not (below or 0.0) <= estimate <= reached
-    if outside:
-        reason = "; ".join(part for part in (reason, outside_gap(below, reached)) if part)
     if outside or (below is not None and fit.width_decades < _RESOLVED_GAPS * gap):
         low = None if low is None or below is None else min(low, below)
         high = None if high is None else max(high, reached)
-    return crossed(base, estimate, low, high, reason)
+    return estimate, (low, high)
 
 
-def threshold_along_tokens(
-    horizon: ArrayLike,
-    successes: ArrayLike,
-    trials: ArrayLike,
-    replica: ArrayLike,
-    level: float = 0.5,
-) -> Threshold:
-    """Median tokens at which the trunks of one size first reach the level.
+def _with_width(base: Threshold, intervals: Intervals, crossings: Crossings) -> Threshold:
+    """Add the interval of the width, in the light of the gap in which the means cross.
 
-    One entry per (trunk, horizon), in any order: horizon (tokens), successes of trials, replica
-    (which trunk), all (C,). With one trunk, or with all crossings in one gap, the bracket is the
-    interval; otherwise the interval is the profile likelihood of the lognormal median with an
-    F(1, R) cutoff (R trunks), and never narrower than the bracket of the median. If fewer than
-    half of the trunks reach the level the answer is "> largest". A trunk falls back if a Wilson
-    interval above the level is followed by one below it; if most trunks do, the status is
-    `not monotone`. Raises ValueError as `threshold_along_size`.
+    Its high end is at least the gap, and a width below the gap has no low end: it may be a step.
     """
-    tokens, hits, total = _checked(horizon, successes, trials)
-    trunk = np.unique(np.asarray(replica), return_inverse=True)[1].astype(np.int64)
-    if trunk.shape != tokens.shape:
-        raise ValueError(f"replica: found shape {trunk.shape}, expected {tokens.shape}")
-    horizons, index = np.unique(tokens, return_inverse=True)
-    share = hits / total
-    means = np.bincount(index, share) / np.bincount(index)
-    num_trunks = int(trunk.max()) + 1
-    base = blank(horizons, find_crossings(horizons, means, level), num_trunks)
-    if horizons.size < 2:
-        return undecided(base, "one horizon was tried, at least 2 are needed")
-
-    records = censored.crossing_records(tokens, trunk, share >= level)
-    num_reached = int(np.isfinite(records.reached).sum())
-    counted = f"{num_reached} of {num_trunks} seeds reach the level"
-    fallen = _num_fallen(tokens, hits, total, trunk, level)
-    if 2 * fallen > num_trunks:
-        told = f"{fallen} of {num_trunks} seeds fall back below the level"
-        return not_monotone(base, base.sustained_crossing_high, told)
-    if num_reached == 0:
-        return above_largest(replace(base, fit_status="bracket"), base.largest, counted)
-    if (records.below == 0).all():
-        return below_smallest(replace(base, fit_status="bracket"), base.smallest, "")
-    below, reached = censored.median_bracket(records)
-    if np.unique(records.reached).size == 1:
-        base = replace(base, fit_status="bracket" if num_trunks == 1 else "width < gap")
-        return crossed(base, float(np.sqrt(below * reached)), below, reached, counted)
-
-    cutoff = float(stats.f.ppf(1 - _ALPHA, 1, num_trunks))
-    fit = censored.fit_median(records, horizons, cutoff)
-    base = replace(
-        base,
-        fit_status="converged",
-        width_decades=2 * float(stats.norm.ppf(0.9)) * fit.spread,
-    )
-    estimate = float(10**fit.log_median)
-    low = None if fit.log_low is None or below == 0 else min(float(10**fit.log_low), below)
-    unbounded = fit.log_high is None or not np.isfinite(reached)
-    high = None if fit.log_high is None or unbounded else max(float(10**fit.log_high), reached)
-    if 2 * num_reached < num_trunks or estimate > base.largest:
-        return above_largest(base, low, counted)
-    if estimate < base.smallest:
-        return below_smallest(base, high, counted)
-    return crossed(base, estimate, low, high, counted)
+    low, high = intervals.width
+    if crossings.sustained is not None and crossings.first is not None and crossings.first[0]:
+        gap = float(np.log10(crossings.sustained[1] / crossings.first[0]))
+        low = None if (base.width_decades or 0.0) < gap else low
+        high = None if high is None else max(high, gap)
+    return replace(base, width_low=low, width_high=high)
 
 
-def _checked(
+def _with_n50(
+    result: Threshold,
+    cells: psychometric.Cells,
+    fit: psychometric.CurveFit,
+    intervals: Intervals,
+    places: FloatArray,
+    means: FloatArray,
+) -> Threshold:
+    """Add the middle of the achievable range, if curve and means place it within the ladder."""
+    halfway = cells.guess + (1 - cells.guess - fit.lapse) / 2
+    crossings = find_crossings(places, means, halfway)
+    estimate = float(10**fit.middle)
+    inside = result.smallest <= estimate <= result.largest
+    if result.status == "undecided" or crossings.sustained is None or not inside:
+        return result
+    assert crossings.first is not None
+    below, reached = crossings.first[0], crossings.sustained[1]
+    ends = _scaled(intervals.middle)
+    estimate, (low, high) = _at_least_the_gap(estimate, ends, below, reached, fit)
+    return replace(result, n50=estimate, n50_low=low, n50_high=high)
+
+
+def _scaled(ends: Ends) -> Ends:
+    low, high = (None if end is None else float(10**end) for end in ends)
+    return low, high
+
+
+def _fall_text(axis: Axis, places: FloatArray, means: FloatArray, start: int, end: int) -> str:
+    """Say between which of the places (S,) the mean accuracy (S,) falls, with both means."""
+    best = f"{means[start]:.2f} at {axis.text(float(places[start]))}"
+    if end == places.size - 1:
+        return f"the {axis.last} does worse ({means[end]:.2f}) than a {axis.earlier} one ({best})"
+    fallen = f"{means[end]:.2f} at {axis.text(float(places[end]))}"
+    return f"the mean accuracy falls from {best} to {fallen}"
+
+
+def checked(
     scale: ArrayLike, successes: ArrayLike, trials: ArrayLike
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return scale, successes and trials as arrays (C,); ValueError says what is impossible."""
     arrays = [np.asarray(values, dtype=np.float64) for values in (scale, successes, trials)]
     scales, hits, total = arrays
     if scales.ndim != 1 or scales.size == 0 or not scales.shape == hits.shape == total.shape:
@@ -226,34 +288,39 @@ def _checked(
     return scales, hits, total
 
 
-def _cells(
-    scale: ArrayLike, successes: ArrayLike, trials: ArrayLike, guess_rate: float, level: float
-) -> psychometric.Cells:
-    """Cells in a canonical order, so that the order of rows cannot matter."""
-    scales, hits, total = _checked(scale, successes, trials)
-    order = np.lexsort((total, hits, scales))
-    cells = psychometric.Cells(np.log10(scales[order]), hits[order], total[order], guess=0.0)
+def cells_of(
+    scale: ArrayLike,
+    successes: ArrayLike,
+    trials: ArrayLike,
+    guess_rate: float,
+    level: float,
+    axis: Axis = SIZE,
+    clusters: Clusters | None = None,
+) -> tuple[psychometric.Cells, IntArray | None]:
+    """Cells in a canonical order, so that the order of rows cannot matter, and their sizes."""
+    scales, hits, total = checked(scale, successes, trials)
+    log_scale = np.log10(axis.ordered(scales))
+    place = size = None
+    if clusters is not None:
+        index = np.unique(np.asarray(clusters.place), return_inverse=True)[1]
+        size = np.unique(np.asarray(clusters.size), return_inverse=True)[1].astype(np.int64)
+        if not index.shape == size.shape == log_scale.shape:
+            raise ValueError(f"clusters: expected labels of shape {log_scale.shape}")
+        centre = np.bincount(index, log_scale) / np.bincount(index)
+        place = np.argsort(np.argsort(centre, kind="stable"))[index].astype(np.int64)
+    order = np.lexsort((total, hits, axis.ordered(scales)))
+    cells = psychometric.Cells(
+        log_scale[order],
+        hits[order],
+        total[order],
+        guess=0.0,
+        rung=None if place is None else place[order],
+    )
     means = psychometric.size_means(cells)
-    return replace(
+    cells = replace(
         cells,
         guess=float(min(guess_rate, means.min(), level)),
         level=level,
         lapse_free=psychometric.plateau_sizes(cells) >= 2,
     )
-
-
-def _num_fallen(
-    tokens: FloatArray,
-    hits: FloatArray,
-    total: FloatArray,
-    trunk: NDArray[np.int64],
-    level: float,
-) -> int:
-    low, high = wilson(hits, total)
-    fallen = 0
-    for name in np.unique(trunk):
-        order = np.flatnonzero(trunk == name)
-        order = order[np.argsort(tokens[order], kind="stable")]
-        once_above = np.maximum.accumulate(low[order] >= level)
-        fallen += bool((once_above & (high[order] < level)).any())
-    return fallen
+    return cells, None if size is None else size[order]

@@ -10,6 +10,12 @@ from saltus.figure import words
 from saltus.figure.law_fit import cut_off, prediction
 from saltus.figure.tables import Tables
 
+AXES = {
+    "params_nonembedding": "parameters without embedding",
+    "flops_exact": "training FLOPs",
+    "loss_text": "text loss (nats)",
+}
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -328,9 +334,8 @@ def provenance(tables: Tables) -> Grid:
 
 
 def _axis(row: Mapping[Any, Any]) -> str:
-    if row["axis"] == "params_nonembedding":
-        return "parameters without embedding"
-    return f"tokens, {row['size']}" if isinstance(row["size"], str) else str(row["axis"])
+    name = str(row["axis"])
+    return f"tokens, {row['size']}" if isinstance(row["size"], str) else AXES.get(name, name)
 
 
 def _whole(value: Any) -> str:

@@ -1,0 +1,277 @@
+"""A table of anybody's accuracies, checked: counts per scale and replica, group by group.
+
+Rows are counted from 1, as they stand in the file. Nothing is dropped without being counted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from saltus.errors import TableError, nearest
+from saltus.law.table import positive, select
+
+FloatArray = NDArray[np.float64]
+
+MAX_NAMES = 12
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column is what. `trials` and `chance` may be numbers; one of successes or accuracy."""
+
+    scale: str | None
+    successes: str | None = None
+    accuracy: str | None = None
+    trials: str | None = None
+    chance: str = "0"
+    group: Sequence[str] = ()
+    replica: str | None = None
+    nll: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The rows of one ability: scale, successes, trials, nll (C,); replica labels (C,).
+
+    name: column -> value of the group; chance: accuracy of guessing; nll: nats per target or None;
+    replica: None if the table names none.
+    """
+
+    name: dict[str, object]
+    scale: FloatArray
+    successes: FloatArray
+    trials: FloatArray
+    chance: float
+    nll: FloatArray | None
+    replica: list[str] | None
+
+    @property
+    def text(self) -> str:
+        """Return the group as it is printed, `task add, shots 16`."""
+        return ", ".join(f"{column} {value}" for column, value in self.name.items()) or "all rows"
+
+
+def read_groups(
+    frame: pd.DataFrame, columns: Columns, where: str | None = None
+) -> tuple[list[Group], dict[str, int]]:
+    """Return the checked groups in order of their names, and how many rows were dropped and why.
+
+    Raises `TableError` in one line that names the column and the first bad row.
+    """
+    scale = _checked_names(frame, columns)
+    dropped: dict[str, int] = {}
+    frame = select(frame.reset_index(drop=True), where, dropped)
+    if frame.empty:
+        left = ", ".join(f"{count} dropped ({why})" for why, count in dropped.items())
+        raise TableError(f"0 rows{f' after {left}' if left else ''}; expected at least two sizes")
+    places = positive(frame, scale)
+    trials = _trials(frame, columns.trials)
+    successes = (
+        _successes(frame, str(columns.successes), trials)
+        if columns.accuracy is None
+        else _from_accuracy(frame, columns.accuracy, trials)
+    )
+    chance = _chance(frame, columns.chance)
+    nll = None if columns.nll is None else _numbers(frame, columns.nll, 0.0, np.inf)
+    labels = [*columns.group, *([columns.replica] if columns.replica else [])]
+    for column in labels:
+        missing = frame[column].isna().to_numpy()
+        if missing.any():
+            raise TableError(
+                f"column {column}, {_at(frame, missing)}: found nothing, expected a label"
+            )
+    _refuse_duplicates(frame, [*columns.group, scale], columns.replica)
+    groups = []
+    for name, index in _grouped(frame, columns.group):
+        group = Group(
+            name=name,
+            scale=places[index],
+            successes=successes[index],
+            trials=trials[index],
+            chance=float(chance[index[0]]),
+            nll=None if nll is None else nll[index],
+            replica=None
+            if columns.replica is None
+            else [str(label) for label in frame[columns.replica].iloc[index]],
+        )
+        told = f"{group.text}: " if name else ""
+        mixed = np.zeros(len(frame), dtype=bool)
+        mixed[index] = chance[index] != group.chance
+        if mixed.any():
+            raise TableError(
+                f"column {columns.chance}, {_at(frame, mixed)}: {told}found a chance level of "
+                f"{chance[mixed][0]:g}, expected {group.chance:g} as in row "
+                f"{_number(frame, index[0])}; split them with --group"
+            )
+        if np.unique(group.scale).size < 2:
+            raise TableError(
+                f"column {scale}: {told}{group.scale[0]:g} in every row, from row "
+                f"{_number(frame, index[0])} on; expected at least two sizes"
+            )
+        groups.append(group)
+    return groups, dropped
+
+
+def _checked_names(frame: pd.DataFrame, columns: Columns) -> str:
+    """Return the scale's column; TableError if an option is missing or names no column."""
+    names = [str(name) for name in frame.columns]
+    found = f"found {', '.join(names[:MAX_NAMES])}{', …' if len(names) > MAX_NAMES else ''}"
+    if columns.scale is None:
+        raise TableError(f"--scale: not given, expected a column of the table; {found}")
+    if columns.trials is None:
+        raise TableError(f"--trials: not given, expected a column or a number; {found}")
+    if (columns.successes is None) == (columns.accuracy is None):
+        given = "neither" if columns.successes is None else "both"
+        raise TableError(
+            f"--successes, --accuracy: found {given}, expected one of the two; {found}"
+        )
+    asked = [
+        ("--scale", columns.scale),
+        ("--successes", columns.successes),
+        ("--accuracy", columns.accuracy),
+        *(("--group", column) for column in columns.group),
+        ("--replica", columns.replica),
+        ("--nll", columns.nll),
+        ("--trials", columns.trials if _number_of(columns.trials) is None else None),
+        ("--chance", columns.chance if _number_of(columns.chance) is None else None),
+    ]
+    taken: dict[str, str] = {}
+    for option, column in asked:
+        if column is None:
+            continue
+        if column not in names:
+            raise TableError(
+                f"column '{column}' ({option}): not in the table; {found}{nearest(column, names)}"
+            )
+        if column in taken:
+            raise TableError(
+                f"column '{column}': found as {taken[column]} and as {option}, expected one role"
+            )
+        taken[column] = option
+    return columns.scale
+
+
+def _number_of(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _trials(frame: pd.DataFrame, trials: str | None) -> FloatArray:
+    number = _number_of(str(trials))
+    if number is None:
+        return _numbers(frame, str(trials), 1.0, np.inf, whole=True)
+    if not (number >= 1 and number.is_integer() and number < 1e15):
+        raise TableError(f"--trials: found {trials}, expected a whole number from 1 on")
+    return np.full(len(frame), number)
+
+
+def _chance(frame: pd.DataFrame, chance: str) -> FloatArray:
+    number = _number_of(chance)
+    if number is None:
+        return _numbers(frame, chance, 0.0, 1.0)
+    if not 0 <= number <= 1:
+        raise TableError(f"--chance: found {chance}, expected a share from 0 to 1")
+    return np.full(len(frame), number)
+
+
+def _successes(frame: pd.DataFrame, column: str, trials: FloatArray) -> FloatArray:
+    successes = _numbers(frame, column, 0.0, np.inf, whole=True)
+    above = successes > trials
+    if above.any():
+        at = int(np.argmax(above))
+        raise TableError(
+            f"column {column}, {_at(frame, above)}: found {successes[at]:g} successes, expected at "
+            f"most the {trials[at]:g} trials"
+        )
+    return successes
+
+
+def _from_accuracy(frame: pd.DataFrame, column: str, trials: FloatArray) -> FloatArray:
+    """Counts behind accuracies: the nearest whole number, which must explain what is printed.
+
+    An accuracy of d decimals is a count over its trials to within half a unit of the last decimal
+    (at least 1e-6); otherwise trials and accuracy do not belong together.
+    """
+    accuracy = _numbers(frame, column, 0.0, 1.0)
+    successes = np.round(accuracy * trials)
+    decimals = np.array([_decimals(value) for value in accuracy])
+    slack = np.maximum(0.5 * 10.0**-decimals, 1e-6) * (1 + 1e-9)
+    off = np.abs(successes / trials - accuracy) > slack
+    if off.any():
+        at = int(np.argmax(off))
+        raise TableError(
+            f"column {column}, {_at(frame, off)}: found {accuracy[at]:g}, which is no whole number "
+            f"of {trials[at]:g} trials; expected {successes[at]:g}/{trials[at]:g} = "
+            f"{successes[at] / trials[at]:.4g}, or other --trials"
+        )
+    return successes
+
+
+def _decimals(value: float) -> int:
+    """Return how many decimals the shortest text of a number has."""
+    mantissa, _, exponent = repr(float(value)).partition("e")
+    return len(mantissa.partition(".")[2]) - int(exponent or 0)
+
+
+def _numbers(
+    frame: pd.DataFrame, column: str, low: float, high: float, whole: bool = False
+) -> FloatArray:
+    """Return a column as finite numbers in [low, high]; TableError names the first bad row."""
+    values = frame[column]
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    if values.dtype == bool:
+        numbers = np.full(len(values), np.nan)
+    bad = ~(np.isfinite(numbers) & (numbers >= low) & (numbers <= high))
+    if whole:
+        bad |= numbers != np.round(numbers)
+    if bad.any():
+        value = values.iloc[int(np.argmax(bad))]
+        told = "nothing" if pd.isna(value) else f"'{value}'" if isinstance(value, str) else value
+        kind = "a whole number" if whole else "a number"
+        span = f"from {low:g} on" if np.isinf(high) else f"from {low:g} to {high:g}"
+        raise TableError(
+            f"column {column}, {_at(frame, bad)}: found {told}, expected {kind} {span}"
+        )
+    return np.asarray(numbers, dtype=np.float64)
+
+
+def _refuse_duplicates(frame: pd.DataFrame, columns: Sequence[str], replica: str | None) -> None:
+    compared = [*columns, *([replica] if replica else [])]
+    again = frame.duplicated(subset=compared).to_numpy()
+    if not again.any():
+        return
+    at = int(np.argmax(again))
+    same = (frame[compared] == frame[compared].iloc[at]).all(axis=1).to_numpy()
+    advice = "" if replica else ", or name what tells them apart with --replica or --group"
+    raise TableError(
+        f"columns {', '.join(compared)}, {_at(frame, again)}: the same as row "
+        f"{_number(frame, int(np.argmax(same)))}; expected each once{advice}"
+    )
+
+
+def _grouped(
+    frame: pd.DataFrame, columns: Sequence[str]
+) -> list[tuple[dict[str, object], NDArray[np.intp]]]:
+    """Return name and row positions of every group, in order of the names."""
+    if not columns:
+        return [({}, np.arange(len(frame)))]
+    found = []
+    for key, index in frame.groupby(list(columns), sort=True).indices.items():
+        values = key if isinstance(key, tuple) else (key,)
+        found.append((dict(zip(columns, values, strict=True)), np.asarray(index, dtype=np.intp)))
+    return found
+
+
+def _number(frame: pd.DataFrame, at: int | np.intp) -> int:
+    return int(frame.index[int(at)]) + 1
+
+
+def _at(frame: pd.DataFrame, bad: NDArray[np.bool_]) -> str:
+    """Return `row 4`, or `row 4 (and 2 more)`, of the rows marked as bad."""
+    more = int(bad.sum()) - 1
+    return f"row {_number(frame, int(np.argmax(bad)))}" + (f" (and {more} more)" if more else "")

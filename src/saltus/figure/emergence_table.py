@@ -1,0 +1,149 @@
+"""Accuracy against scale for a table of anybody's: replicas, the fitted curve, the threshold.
+
+One panel per group. Every replica is a point and every scale's mean a bar; the curve is drawn where
+it was fitted, dashed where the threshold was refused; the band is the interval of the threshold.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from scipy import special
+
+from saltus.emerge.axis import Axis
+from saltus.emerge.outcome import Threshold
+from saltus.emerge.scores import wilson
+from saltus.emerge.table import Group
+from saltus.figure import style, words
+
+NUM_POINTS = 300
+MOST_PANELS = 24
+REPLICA = "#0f6ba8"
+
+
+@style.themed
+def draw(
+    groups: Sequence[Group],
+    thresholds: Sequence[Threshold],
+    axis: Axis,
+    level: float,
+    label: str,
+) -> Figure:
+    """Return the figure of checked groups and their thresholds, the first 24 of them.
+
+    label: what is written under the horizontal axis.
+    """
+    shown = list(range(min(len(groups), MOST_PANELS)))
+    columns = 2 if len(shown) == 4 else style.columns_for(len(shown), 3)
+    rows = -(-len(shown) // columns)
+    figure = style.canvas(5.2 if len(shown) == 1 else 1.2 + 2.7 * rows)
+    made = style.panels(figure, shown, columns)
+    scales = np.concatenate([group.scale for group in groups])
+    limits = (float(scales.min()), float(scales.max()))
+    for index, axes in made.items():
+        group, threshold = groups[index], thresholds[index]
+        _panel(axes, group, threshold, level, axis, limits)
+        title = group.text if group.name else "accuracy"
+        style.subtitle(axes, title, f"{_told(threshold)}\n{_sample(group)}")
+        style.share_axis(axes)
+        style.log_axis(axes.xaxis, *limits, what="" if limits[1] < 1e15 else "power")
+        if axis.falling:
+            axes.invert_xaxis()
+        if index % columns == 0:
+            axes.set_ylabel("accuracy")
+        if index + columns >= len(shown):
+            axes.set_xlabel(label)
+    left = len(groups) - len(shown)
+    _legend(figure, groups, level, f"{left} more groups not drawn" if left else "")
+    return figure
+
+
+def _panel(
+    axes: Axes,
+    group: Group,
+    threshold: Threshold,
+    level: float,
+    axis: Axis,
+    limits: tuple[float, float],
+) -> None:
+    axes.axhline(level, color=style.FAINT, linewidth=0.8, zorder=1)
+    if group.chance > 0:
+        axes.axhline(group.chance, color=style.SOFT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+    _band(axes, threshold, limits)
+    if threshold.curve is not None:
+        curve = threshold.curve
+        x = np.geomspace(*limits, NUM_POINTS)
+        place = np.log10(axis.ordered(x))
+        rise = special.expit((place - curve.middle) / curve.width)
+        drawn = threshold.fit_status != "misfit" and threshold.status != "not monotone"
+        axes.plot(x, curve.guess + (1 - curve.guess - curve.lapse) * rise, color=style.INK,
+                  linewidth=1.6, linestyle="-" if drawn else (0, (4, 3)), zorder=3)  # fmt: skip
+    share = group.successes / group.trials
+    low, high = wilson(group.successes, group.trials)
+    axes.vlines(group.scale, low, high, color=REPLICA, linewidth=0.9, alpha=0.55, zorder=3)
+    axes.plot(group.scale, share, "o", color=REPLICA, markersize=5, markeredgecolor="white",
+              markeredgewidth=0.6, alpha=0.9, zorder=4, clip_on=False)  # fmt: skip
+    places = np.unique(group.scale)
+    if places.size < group.scale.size:
+        means = [float(share[group.scale == place].mean()) for place in places]
+        axes.plot(places, means, "_", color=style.INK, markersize=11, markeredgewidth=1.6, zorder=5)
+
+
+def _band(axes: Axes, threshold: Threshold, limits: tuple[float, float]) -> None:
+    """Shade the interval, open ends to the edge; beyond the ladder an arrow points the way."""
+    if threshold.status in ("above largest", "below smallest"):
+        above = threshold.status == "above largest"
+        at = limits[1] if above else limits[0]
+        axes.annotate(
+            "", (at * (1.25 if above else 0.8), 0.5), (at, 0.5), annotation_clip=False,
+            arrowprops={"arrowstyle": "-|>", "color": style.THRESHOLD, "linewidth": 1.8},
+        )  # fmt: skip
+        return
+    if "[" in threshold.label:
+        low = limits[0] / 10 if threshold.low is None else threshold.low
+        high = limits[1] * 10 if threshold.high is None else threshold.high
+        axes.axvspan(low, high, color=style.THRESHOLD, alpha=0.14, linewidth=0, zorder=0)
+    if threshold.estimate is not None:
+        axes.axvline(threshold.estimate, color=style.THRESHOLD, linewidth=1.5, zorder=2)
+
+
+def _told(threshold: Threshold) -> str:
+    if threshold.status in threshold.label or threshold.status == "crossed":
+        return f"threshold {threshold.label}"
+    return f"threshold {threshold.label} ({threshold.status})"
+
+
+def _sample(group: Group) -> str:
+    items = group.trials
+    span = f"{items.min():,.0f}"
+    span += "" if items.min() == items.max() else f"–{items.max():,.0f}"
+    return f"n = {words.plural(group.scale.size, 'replica')} of {span} items"
+
+
+def _legend(figure: Figure, groups: Sequence[Group], level: float, note: str) -> None:
+    """Explain what is drawn, right of all panels."""
+    handles: list[Any] = [
+        Line2D([], [], color=REPLICA, marker="o", markersize=5, markeredgecolor="white",
+               linewidth=0.9, label="one replica,\n95 % of items"),
+        Line2D([], [], color=style.INK, linewidth=1.6, label="fitted curve\n(dashed: refused)"),
+        Line2D([], [], color=style.THRESHOLD, linewidth=1.5, label=f"accuracy {level:g}"),
+        Patch(color=style.THRESHOLD, alpha=0.14, linewidth=0,
+              label="its 95 % interval\nor bracket"),
+    ]  # fmt: skip
+    if any(np.unique(group.scale).size < group.scale.size for group in groups):
+        mean = Line2D([], [], color=style.INK, marker="_", markersize=11, markeredgewidth=1.6,
+                      linestyle="none", label="mean of replicas")  # fmt: skip
+        handles.insert(1, mean)
+    if any(group.chance > 0 for group in groups):
+        dotted = (0, (1, 2))
+        handles.append(
+            Line2D([], [], color=style.SOFT, linewidth=1, linestyle=dotted, label="guessing")
+        )
+    if note:
+        handles.append(Line2D([], [], linestyle="none", label=note))
+    figure.legend(handles=handles, loc="outside right upper", alignment="left", handlelength=1.6,
+                  labelspacing=0.7)  # fmt: skip
