@@ -69,7 +69,7 @@ def test_too_few_sizes_are_drawn_all_the_same(small: Tables, name: str) -> None:
 
 
 def test_number_of_panels_follows_the_tables(tables: Tables) -> None:
-    assert len(accuracy_size.draw(tables).axes) == 3
+    assert len(accuracy_size.draw(tables).axes) == 2 * 3
     assert len(seed_spread.draw(tables).axes) == 4
     assert len(reliability.draw(tables).axes) == 2 * 5
     assert len(law_fit.draw(tables).axes) == 2
@@ -108,13 +108,17 @@ def test_a_refused_law_is_said_in_the_panel(small: Tables) -> None:
 
 def test_accuracy_panels_show_every_replica(tables: Tables) -> None:
     rows = tables.at_largest(tables.scores)
-    for (task, arm), axes in zip(tables.tasks(), accuracy_size.draw(tables).axes, strict=True):
+    panels = accuracy_size.draw(tables).axes
+    for (task, arm), left, right in zip(tables.tasks(), panels[::2], panels[1::2], strict=True):
         cell = rows[(rows["task"] == task) & (rows["arm"] == arm)]
-        assert np.isin(cell["exact_match"], drawn(axes)).all()
+        assert np.isin(cell["exact_match"], drawn(left)).all()
+        assert np.isin(cell["target_nll"], drawn(right)).all()
+        assert right.get_title(loc="left") == accuracy_size.verdict_word(tables, task, arm)
 
 
 def test_thresholds_are_lines_inside_and_arrows_outside(tables: Tables) -> None:
-    for (task, arm), axes in zip(tables.tasks(), accuracy_size.draw(tables).axes, strict=True):
+    left = accuracy_size.draw(tables).axes[::2]
+    for (task, arm), axes in zip(tables.tasks(), left, strict=True):
         row = accuracy_size.threshold(tables, task, arm)
         assert row is not None
         arrows = [text for text in axes.texts if getattr(text, "arrow_patch", None) is not None]
@@ -131,7 +135,7 @@ def test_a_task_without_a_threshold_or_a_finished_run_is_drawn(tables: Tables) -
     values["thresholds"] = tables.thresholds.iloc[:0]
     values["scores"] = tables.scores[tables.scores["horizon"] < max(tables.horizons())]
     bare = Tables(**values)
-    assert len(accuracy_size.draw(bare).axes) == 3
+    assert len(accuracy_size.draw(bare).axes) == 2 * 3
     assert "No task" in accuracy_size.caption(bare)
 
 

@@ -90,7 +90,7 @@ def test_every_answer_and_table_names_its_source(tables: Tables) -> None:
 def test_a_small_study_says_undecided() -> None:
     small = simulate(num_sizes=3, num_seeds=1, horizons=(65_536,), tasks=("add_2",), diverged=(),
                      fitted=False, rates=False)  # fmt: skip
-    law, _, _, open_ends = headline(small)
+    law, _, _, _, open_ends = headline(small)
     assert law.short == "Undecided" and "too few sizes" in law.details[0]
     assert any("above largest" in detail for detail in open_ends.details)
     assert any(row[2].startswith("too few sizes") for row in grids(small)[1].rows)

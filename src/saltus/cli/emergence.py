@@ -9,6 +9,7 @@ from pathlib import Path
 
 from saltus.cli.emergence_text import told
 from saltus.cli.foreign import check_picture, check_writable, read_foreign
+from saltus.emerge.ability import judge_groups
 from saltus.emerge.axis import Axis
 from saltus.emerge.describe import describe
 from saltus.emerge.table import Columns, read_groups
@@ -63,7 +64,8 @@ def run(options: argparse.Namespace) -> None:
         raise TableError(f"{options.table}: {error}") from error
     axis = Axis("scale", falling=options.falling)
     answers = [describe(group, axis, options.level, options.seed) for group in groups]
-    found = [answer for answer, _ in answers]
+    verdicts = judge_groups(groups, axis, seed=options.seed)
+    found = [{**answer, **verdict} for (answer, _), verdict in zip(answers, verdicts, strict=True)]
     if options.json is not None:
         write_json(options.json, plain(found))
     if options.figure is not None:

@@ -65,7 +65,7 @@ def _group(group: Group, answer: Mapping[str, Any], axis: Axis, scale: str) -> l
         f"breakthroughness {_short(scores['breakthroughness'])}",
         f"  verdict      {answer['verdict'] or ABSENT}"
         + (f": {answer['reason']}" if answer["reason"] else "")
-        + (f"; power {answer['power']:.2f}" if isinstance(answer["power"], float) else ""),
+        + (f"\n  power        {answer['power']['text']}" if answer["power"] else ""),
     ]
     return lines
 

@@ -4,16 +4,18 @@ All values are plain JSON; what cannot be known is null beside a reason. Along p
 embedding, at the largest horizon.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
+from saltus.emerge.axis import Axis
 from saltus.emerge.means import accuracy_means, nll_means
 from saltus.emerge.power import Power, power_of
 from saltus.emerge.rivals import rivals
 from saltus.emerge.scores import require_columns
+from saltus.emerge.table import Group
 from saltus.emerge.transition import Transition
 from saltus.emerge.verdict import MIN_ITEMS, W0, Judgement, judge, settle
 
@@ -43,6 +45,37 @@ def summarise_emergence(scores: pd.DataFrame) -> dict[str, Any]:
             for ((task, arm), cell), judged in zip(cells, settle(found), strict=True)
         ],
     }
+
+
+def judge_groups(groups: Sequence[Group], axis: Axis, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Return the verdict on every group of anybody's table, as `saltus emergence` writes it.
+
+    The power is of the NLL where the table has one, else of the accuracy. A falling scale has no
+    verdict: a leap is told from its width in decades of what grows.
+    """
+    found: list[Judgement] = []
+    powers: list[dict[str, Any] | None] = []
+    for group in groups:
+        if axis.falling:
+            reason = "a leap is told along a scale that grows"
+            found.append(Judgement("undecided", reason, None, None, None, None))
+            powers.append(None)
+            continue
+        nll = None if group.nll is None else nll_means(group.scale, group.nll)
+        accuracy = accuracy_means(group.scale, group.successes, group.trials)
+        found.append(judge(nll, accuracy, seed=seed))
+        powers.append(power_entry(power_of(accuracy if nll is None else nll, W0, seed=seed)))
+    told = [judgement_entry(each) for each in settle(found)]
+    return [
+        {
+            "verdict": entry["verdict"],
+            "reason": entry["reason"],
+            "p_value": entry["p_adjusted"],
+            "evidence": entry,
+            "power": power,
+        }
+        for entry, power in zip(told, powers, strict=True)
+    ]
 
 
 def _entry(task: str, arm: str, cell: pd.DataFrame, judged: Judgement) -> dict[str, Any]:

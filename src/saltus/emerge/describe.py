@@ -1,6 +1,5 @@
-"""One group of a table described: its threshold, its scores, its verdict, as plain values."""
+"""One group of a table described: its threshold and its scores, as plain values."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -10,19 +9,16 @@ from saltus.emerge.axis import Axis
 from saltus.emerge.outcome import Threshold
 from saltus.emerge.shape import breakthroughness, linearity
 from saltus.emerge.table import Group
-from saltus.emerge.threshold import MIN_SIZES, threshold_along_scale
-
-Judge = Callable[[Group, Axis, int], Mapping[str, Any]]
-"""A verdict from a group, its axis and a seed: `verdict`, `reason`, `p_value`, `power`."""
+from saltus.emerge.threshold import threshold_along_scale
 
 
 def describe(
-    group: Group, axis: Axis, level: float = 0.5, seed: int = 0, judge: Judge | None = None
+    group: Group, axis: Axis, level: float = 0.5, seed: int = 0
 ) -> tuple[dict[str, Any], Threshold]:
     """Return what `saltus emergence` writes of one group, and its threshold.
 
-    `judge` decides whether the rise is sharp; below 4 sizes it is not asked and the verdict is
-    `undecided`. Numbers are in the units of the scale; null is "not identified" or an open end.
+    The verdict, which looks at all groups at once, is `ability.judge_groups`'. Numbers are in the
+    units of the scale; null is "not identified" or an open end.
     """
     found = threshold_along_scale(
         group.scale, group.successes, group.trials, group.chance, level, seed, axis
@@ -63,16 +59,4 @@ def describe(
         "accuracy": [
             {"scale": float(place), "mean": mean} for place, mean in zip(places, means, strict=True)
         ],
-        **_verdict(group, axis, seed, places.size, judge),
     }, found
-
-
-def _verdict(
-    group: Group, axis: Axis, seed: int, num_sizes: int, judge: Judge | None
-) -> Mapping[str, Any]:
-    """Return verdict, reason, p_value and power; all null where nobody judges."""
-    blank: dict[str, Any] = {"verdict": None, "reason": None, "p_value": None, "power": None}
-    if num_sizes < MIN_SIZES:
-        few = f"{num_sizes} sizes were tried, at least {MIN_SIZES} are needed"
-        return {**blank, "verdict": "undecided", "reason": few}
-    return blank if judge is None else {**blank, **judge(group, axis, seed)}

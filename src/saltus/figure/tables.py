@@ -56,7 +56,7 @@ class Tables:
     calibration: pd.DataFrame
     reliability: pd.DataFrame
     laws: Mapping[str, Any]
-    emergence: Mapping[str, Any]
+    emergence: Mapping[str, Any] = field(default_factory=dict)
     study: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
     rates_rows: pd.DataFrame | None = None

@@ -42,8 +42,9 @@ def draw(tables: Tables) -> Figure:
         return figure
     counts = tables.runs["params_nonembedding"].dropna().astype(float)
     low, high = float(counts.min()), float(counts.max())
+    palette = style.colours(tables)
     for size in tables.sizes():
-        axes.axvline(tables.count(size), color=style.PALE, linewidth=1, zorder=0)
+        axes.axvline(tables.count(size), color=palette[size], linewidth=1, alpha=0.35, zorder=0)
     for place, (_, _, row) in enumerate(rows):
         _line(axes, row, place, (low, high))
     axes.set_yticks(range(len(rows)), [words.task(task, arm) for task, arm, _ in rows])
@@ -58,9 +59,8 @@ def draw(tables: Tables) -> Figure:
         Line2D([], [], color=style.FAINT, linewidth=2.2, label="undecided within"),
         Line2D([], [], color=style.THRESHOLD, marker=">", markersize=6, linestyle="none",
                label="open: beyond the ladder"),
-        Line2D([], [], color=style.PALE, linewidth=1, label="a size tried"),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside right upper", alignment="left")
+    style.size_legend(figure, tables, handles)
     return figure
 
 

@@ -285,8 +285,8 @@ def verdicts(tables: Tables) -> Grid:
         ("ability", "verdict", "width of the NLL's transition", "of the accuracy's",
          "p against smooth", "best on held-out sizes", "power", "reason"),
         tuple(rows),
-        "Widths in decades of parameters, from 10 to 90 %, with 95 % intervals. Sharp: the NLL's is "
-        "below half a decade, p < .05 after Holm; smooth: above; metric-induced: the accuracy's "
+        "Widths in decades of parameters, from 10 to 90 %, with 95 % intervals. Sharp: the NLL's "
+        "is below half a decade, p < .05 after Holm; smooth: above; metric-induced: the accuracy's "
         "below where the NLL's is above.",
     )  # fmt: skip
 
