@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from saltus.figure import style, words
 from saltus.figure.tables import Tables
-from saltus.law.allocation import compute_optimal
+from saltus.law.allocation import Cost, compute_optimal
 from saltus.law.forms import PowerLaw
 
 
@@ -115,15 +115,17 @@ def _sizes(axes: Axes, tables: Tables, runs: pd.DataFrame, points: pd.DataFrame)
 
 def _best(axes: Axes, runs: pd.DataFrame, law: Mapping[str, Any]) -> str:
     """Draw the law's best size with the interval of its slope; return the line that tells it."""
-    flops = np.geomspace(runs["flops_exact"].min(), runs["flops_exact"].max(), 60)
-    unit = float((runs["flops_exact"] / (runs["params_total"] * runs["tokens"])).median())
-    best = compute_optimal(law["parameters"], flops, unit)[0]
-    axes.plot(flops, best, color=style.INK, linewidth=1.3, zorder=3)
     allocation = law.get("allocation") or {}
+    if "cost" not in allocation:
+        return "no cost of compute in laws.json"
+    cost = Cost(**allocation["cost"])
+    flops = np.geomspace(runs["flops_exact"].min(), runs["flops_exact"].max(), 60)
+    best = compute_optimal(law["parameters"], flops, cost)[0]
+    axes.plot(flops, best, color=style.INK, linewidth=1.3, zorder=3)
     bounds = allocation.get("interval")
     if isinstance(bounds, (list, tuple)) and np.isfinite([words.finite(b) for b in bounds]).all():
         middle = float(np.sqrt(flops[0] * flops[-1]))
-        pivot = float(compute_optimal(law["parameters"], middle, unit)[0])
+        pivot = float(compute_optimal(law["parameters"], middle, cost)[0])
         ends = [pivot * (flops / middle) ** float(bound) for bound in bounds]
         axes.fill_between(flops, np.minimum(*ends), np.maximum(*ends), color=style.SOFT,
                           alpha=0.2, linewidth=0, zorder=1)  # fmt: skip
