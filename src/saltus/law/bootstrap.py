@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from saltus.law.components import numbered
 from saltus.law.descent import Refits, descend, prepare, typical_loss
+from saltus.law.ends import Percentiles
 from saltus.law.intervals import Intervals, replica_error
 from saltus.law.scatter import scatter_of
 from saltus.law.solve import Fit, refit
@@ -34,10 +34,7 @@ BLOCK = 2_000_000  # weights (resamples x rows) held at once
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap(Intervals):
-    """Refits of resamples; `what` was drawn, `audited` were fitted anew, `improvable` found better.
-
-    Percentile intervals; what a new observation adds is drawn from a normal distribution.
-    """
+    """Refits of resamples: `what` was drawn, `audited` fitted anew, `improvable` found better."""
 
     what: str = field(kw_only=True)
     audited: int = field(kw_only=True)
@@ -52,19 +49,8 @@ class Bootstrap(Intervals):
         return self.what
 
     @property
-    def quantile(self) -> float:
-        return float(stats.norm.ppf(0.5 + self.level / 2))
-
-    def covariance(self) -> Array:
-        return np.asarray(np.cov(self.theta, rowvar=False))
-
-    def ends(self, whole: Array, parts: Array, noise: float = 0.0) -> tuple[Array, Array]:
-        values = np.asarray(parts)
-        if noise > 0:
-            values = values + np.random.default_rng(0).normal(0, noise, values.shape)
-        tail = 100 * (1 - self.level) / 2
-        low, high = np.percentile(values, [tail, 100 - tail], axis=0)
-        return low, high
+    def rule(self) -> Percentiles:
+        return Percentiles(self.level)
 
 
 def row_draws(num_rows: int, num: int, generator: np.random.Generator) -> Array:
