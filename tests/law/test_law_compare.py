@@ -111,7 +111,7 @@ def test_only_certified_fits_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(name, property(lambda _: False))
     none = drawn.compare(forms=PAIR)
     assert none.choice.form is None and none.made is None and none.score is None
-    assert "no form was tested and certified as converged" in none.choice.reason
+    assert "no form was both tested and certified as converged" in none.choice.reason
     told = none.to_dict()
     assert told["chosen"] is None and told["largest"]["mean_absolute_error_percent"] is None
     json.dumps(told, allow_nan=False)

@@ -5,7 +5,7 @@ always bends better. So rows are cut at a level of compute: forms are fitted bel
 what lies above. Legend: `n` row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +35,15 @@ SPARE_ROWS = 2  # rows a form needs beyond its parameters
 MIN_ABOVE = 3  # rows above the cut: fewer tell no forms apart
 MIDDLE = "geometric middle of the range of compute"
 GIVEN = "given"
+LACKED = "which the table lacks"
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One form below and above the cut; without `made` and `score` it was refused for `reason`."""
+    """One form below and above the cut; without `made` and `score` it was refused for `reason`.
+
+    Of a tested form `reason` says why it is not to be chosen, or has no interval; else it is empty.
+    """
 
     form: Form
     made: Forecast | None
@@ -109,11 +113,14 @@ def middle_of_compute(flops: Array) -> float:
     return float(np.sqrt(flops.min()) * np.sqrt(flops.max()))
 
 
-def refusal(form: Form, below: Sample, above: Sample) -> str:
-    """Return why a form cannot be tried at a cut; empty if it can."""
+def refusal(form: Form, below: Sample, above: Sample, lacking: Mapping[str, str]) -> str:
+    """Return why a form cannot be tried at a cut; empty if it can.
+
+    `lacking` says of variables why they are not there.
+    """
     missing = [name for name in form.variables if name not in below.variables]
     if missing:
-        return f"needs {missing[0]}, which the table lacks"
+        return f"needs {missing[0]}, {lacking.get(missing[0], LACKED)}"
     unique = below.variables.get("U") if "U" in form.variables else None
     if unique is not None and not np.any(unique < below.variables["D"] * (1 - 1e-9)):
         return "no row below the cut repeats a token"
@@ -135,13 +142,15 @@ def choose_form(
     *,
     forms: Sequence[Form] | None = None,
     cut: float | None = None,
+    lacking: Mapping[str, str] | None = None,
     criterion: Criterion = HUBER,
     seed: int = 0,
 ) -> Choice:
     """Fit every form to rows at or below the `cut` in compute and predict those above it.
 
     The chosen form has the least mean absolute error of those whose certificate is `converged`.
-    The cut is `middle_of_compute` unless given. Raises `TableError` for one that is not positive.
+    The cut is `middle_of_compute` unless given; `lacking` says of variables why they are not there.
+    Raises `TableError` for one that is not positive.
     """
     if cut is not None and not (np.isfinite(cut) and cut > 0):
         raise TableError(f"the cut is {cut}; expected a positive amount of compute")
@@ -152,19 +161,26 @@ def choose_form(
     below, above = rows.where(lower), rows.where(~lower)
     trials = []
     for form in CANDIDATES if forms is None else forms:
-        if reason := refusal(form, below, above):
+        if reason := refusal(form, below, above, lacking or {}):
             trials.append(Trial(form, None, None, reason))
             continue
         made = forecast(form, below, above.variables, criterion=criterion, seed=seed)
         nothing = np.full(len(above), np.nan)
         score = Score(made.predicted, made.low, made.high, above.loss, nothing)
-        trials.append(Trial(form, made, score, made.reason))
+        trials.append(Trial(form, made, score, _remark(made)))
     passed = [trial for trial in trials if trial.converged and trial.score is not None]
     best = min(passed, key=_error, default=None)
     reason = "" if best is not None else _why_none(trials)
     return Choice(
         cut, rule, below, above, tuple(trials), None if best is None else best.form, reason
     )
+
+
+def _remark(made: Forecast) -> str:
+    """Return what a tested form lacks: the certificate that lets it be chosen, an interval."""
+    status = made.fitted.certificate.status
+    barred = "" if status == "converged" else f"fit below the cut is {status}: not to be chosen"
+    return "; ".join(part for part in (barred, made.reason) if part)
 
 
 def _error(trial: Trial) -> float:
@@ -179,4 +195,4 @@ def _why_none(trials: Sequence[Trial]) -> str:
         fate = trial.reason if trial.made is None else trial.made.fitted.certificate.status
         names.setdefault(fate, []).append(trial.form.name)
     told = "; ".join(f"{', '.join(forms)}: {fate}" for fate, forms in names.items())
-    return f"no form was tested and certified as converged ({told})"
+    return f"no form was both tested and certified as converged ({told})"

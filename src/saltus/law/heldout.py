@@ -45,7 +45,9 @@ def score_prediction(prediction: Mapping[str, Any], runs: pd.DataFrame) -> dict[
         return entry
     if held.empty:
         return entry | {"status": "no runs", "reason": f"no usable run of {prediction['size']}"}
-    told = {int(loss["tokens"]): loss for loss in prediction["losses"]}
+    told = {
+        int(loss["tokens"]): loss for loss in prediction["losses"] if loss["predicted"] is not None
+    }
     tokens = [int(value) for value in held["tokens"]]
     if absent := sorted(set(tokens) - set(told)):
         raise TableError(f"prediction: has no horizon of {absent[0]} tokens; make it anew")

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from saltus.errors import TableError
-from saltus.law.choice import choose_form
+from saltus.law.choice import LACKED, choose_form
 from saltus.law.criterion import Criterion
 from saltus.law.forecast import Array, Sample, forecast, interval_entries, rows_of
 from saltus.law.intervals import SIZE_PARAMETERS
+from saltus.law.plain import plain
 from saltus.law.runs import (
     replicas_of,
     rows_sha256,
@@ -66,9 +67,10 @@ def predict_largest(
     criterion: Criterion = HUBER,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the content of `prediction.json`, from usable `runs` of the smaller sizes.
+    """Return the content of `prediction.json` as plain JSON, from usable `runs` of smaller sizes.
 
-    `scored` marks the horizons that the law covers, from `minimum_tokens` on. Without a chosen form
+    `scored` marks the horizons that the law covers, from `minimum_tokens` on; at the others a form
+    that asks for unique tokens foretells null where these are not known. Without a chosen form
     there are no losses but a status and a reason. Raises `TableError` if a run of the target, or
     of a size that is no smaller, is among them.
     """
@@ -78,8 +80,8 @@ def predict_largest(
         raise TableError(
             f"runs: found {runs.loc[late, 'run'].iloc[0]}, expected only sizes below {target.size}"
         )
-    rows, targets = _variables(runs, target)
-    choice = choose_form(rows, criterion=criterion, seed=seed)
+    rows, targets, lacking = _variables(runs, target, minimum_tokens)
+    choice = choose_form(rows, lacking=lacking, criterion=criterion, seed=seed)
     prediction: dict[str, Any] = {
         "status": "predicted",
         "reason": "",
@@ -104,12 +106,14 @@ def predict_largest(
     if choice.form is None:
         few = len(sizes) < SIZE_PARAMETERS
         reason = f"{len(sizes)} sizes below the largest; needs {SIZE_PARAMETERS}"
-        return prediction | {
+        prediction |= {
             "status": "too few sizes" if few else "no form chosen",
             "reason": reason if few else choice.reason,
         }
+        refused: dict[str, Any] = plain(prediction)
+        return refused
     made = forecast(choice.form, rows, targets, criterion=criterion, seed=seed)
-    return prediction | {
+    prediction |= {
         "reason": made.reason,
         "form": choice.form.name,
         "equation": choice.form.equation,
@@ -129,20 +133,32 @@ def predict_largest(
             for i, tokens in enumerate(target.tokens)
         ],
     }
+    document: dict[str, Any] = plain(prediction)
+    return document
 
 
-def _variables(runs: pd.DataFrame, target: Target) -> tuple[Sample, dict[str, Array]]:
-    """Return rows and the target's variables, with U if it is known at every horizon of both."""
+def _variables(
+    runs: pd.DataFrame, target: Target, minimum_tokens: int
+) -> tuple[Sample, dict[str, Array], dict[str, str]]:
+    """Return rows, the target's variables, and what both lack with the reason, by variable.
+
+    U is there if it is known at every horizon of the rows and at every one that will be scored;
+    where else it is not known it is NaN.
+    """
     table = variables_of(runs)
     num = len(target.tokens)
     targets = {
         "N": np.full(num, float(target.params_total)),
         "D": np.asarray(target.tokens, dtype=float),
     }
-    unique = unique_tokens(runs)
-    if unique is not None and set(target.tokens) <= set(unique):
-        table["U"] = np.array([unique[int(tokens)] for tokens in runs["tokens"]])
-        targets["U"] = np.array([unique[tokens] for tokens in target.tokens])
+    known, lacking = unique_tokens(runs), {}
+    scored = {tokens for tokens in target.tokens if tokens >= minimum_tokens}
+    unknown = sorted((scored | {int(tokens) for tokens in runs["tokens"]}) - set(known))
+    if unknown:
+        lacking["U"] = f"not known at {unknown[0]:,} tokens" if known else LACKED
+    else:
+        table["U"] = np.array([known[int(tokens)] for tokens in runs["tokens"]])
+        targets["U"] = np.array([known.get(tokens, np.nan) for tokens in target.tokens])
     rows = rows_of(
         table,
         runs["loss_text"].to_numpy(dtype=float),
@@ -150,4 +166,4 @@ def _variables(runs: pd.DataFrame, target: Target) -> tuple[Sample, dict[str, Ar
         replicas_of(runs),
         runs["flops_exact"].to_numpy(dtype=float),
     )
-    return rows, targets
+    return rows, targets, lacking

@@ -65,18 +65,17 @@ def sizes_in_order(runs: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(str(size) for size in ordered["size"]))
 
 
-def unique_tokens(runs: pd.DataFrame) -> dict[int, float] | None:
-    """Return the distinct tokens among those of each horizon, or None where they are not known.
+def unique_tokens(runs: pd.DataFrame) -> dict[int, float]:
+    """Return the distinct tokens among those of each horizon, for horizons where they are known.
 
     Text may repeat, generated arithmetic does not. Every size sees the same tokens.
     """
     if not {"tokens_text", "tokens_unique"} <= set(runs.columns):
-        return None
+        return {}
     unique = (runs["tokens"] - runs["tokens_text"] + runs["tokens_unique"]).to_numpy(dtype=float)
-    if not np.all(np.isfinite(unique) & (unique > 0)):
-        return None
     tokens = runs["tokens"].to_numpy(dtype=int)
-    return {int(value): float(np.mean(unique[tokens == value])) for value in np.unique(tokens)}
+    means = {int(value): float(np.mean(unique[tokens == value])) for value in np.unique(tokens)}
+    return {value: mean for value, mean in means.items() if np.isfinite(mean) and mean > 0}
 
 
 def rows_sha256(runs: pd.DataFrame) -> str:
