@@ -131,7 +131,6 @@ def prediction(options: argparse.Namespace) -> None:
 
     from saltus.cli.joining import runs_of
     from saltus.law.criterion import Criterion
-    from saltus.law.plain import plain
     from saltus.law.predict import Target, predict_largest
     from saltus.law.runs import COLUMNS, usable_runs
 
@@ -146,7 +145,7 @@ def prediction(options: argparse.Namespace) -> None:
         minimum_tokens=spec["minimum_tokens"],
         criterion=Criterion(delta=spec["delta"]),
     )
-    write_json(options.out, plain({**found, "dropped": dropped, "code": options.code}))
+    write_json(options.out, {**found, "dropped": dropped, "code": options.code})
 
 
 def laws(options: argparse.Namespace) -> None:
