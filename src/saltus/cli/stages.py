@@ -3,11 +3,15 @@
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saltus.files import read_json, read_table, sha256_of, write_json, write_table, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 Stage = Callable[[argparse.Namespace], None]
 
@@ -100,25 +104,44 @@ def probe(options: argparse.Namespace) -> None:
     run_probe(spec, asked, options.shards, options.input[0], options.out, device)
 
 
+def _joined(folders: Sequence[Path], name: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    found = [read_table(folder / name) for folder in folders]
+    return pd.concat([table for table in found if len(table)] or found[:1], ignore_index=True)
+
+
+def _runs(
+    folders: Sequence[Path], domains: Sequence[str]
+) -> tuple["pd.DataFrame", list[dict[str, Any]], "pd.DataFrame", "pd.DataFrame"]:
+    """Return the runs of training folders, then probing folders; statuses, losses and items."""
+    from saltus.tables import runs_table
+
+    half = len(folders) // 2
+    statuses = [read_json(folder / "status.json") for folder in folders[:half]]
+    losses, items = (_joined(folders[half:], f"{name}.parquet") for name in ("losses", "items"))
+    return runs_table(statuses, losses, items, domains), statuses, losses, items
+
+
 def tables(options: argparse.Namespace) -> None:
     """Join the jobs' outputs: `--input` holds all training folders, then all probing folders."""
-    from saltus.cli.joining import joined, machine, runs_of
+    from saltus.cli.machine import machine_of
     from saltus.tables import with_runs
 
     half = len(options.input) // 2
     trained, probed = options.input[:half], options.input[half:]
-    runs, statuses, losses, items = runs_of(options.input, options.spec["training_domains"])
+    runs, statuses, losses, items = _runs(options.input, options.spec["training_domains"])
     write_table(options.out / "runs.parquet", runs)
-    write_table(options.out / "curves.parquet", joined(trained, "curve.parquet"))
+    write_table(options.out / "curves.parquet", _joined(trained, "curve.parquet"))
     for name, table in (
         ("items", items),
         ("losses", losses),
-        ("tokens", joined(probed, "tokens.parquet")),
+        ("tokens", _joined(probed, "tokens.parquet")),
     ):
         write_table(options.out / f"{name}.parquet", with_runs(table, runs))
     study = options.out.parent
     write_json(study / "study.json", options.spec["study"])
-    write_json(study / "machine.json", machine(statuses))
+    write_json(study / "machine.json", machine_of(statuses))
 
 
 def prediction(options: argparse.Namespace) -> None:
@@ -129,7 +152,6 @@ def prediction(options: argparse.Namespace) -> None:
     """
     import pandas as pd
 
-    from saltus.cli.joining import runs_of
     from saltus.law.criterion import Criterion
     from saltus.law.predict import Target, predict_largest
     from saltus.law.runs import COLUMNS, usable_runs
@@ -137,7 +159,7 @@ def prediction(options: argparse.Namespace) -> None:
     spec = options.spec
     runs = pd.DataFrame(columns=list(COLUMNS))
     if options.input:
-        runs = runs_of(options.input, spec["training_domains"])[0]
+        runs = _runs(options.input, spec["training_domains"])[0]
     kept, dropped = usable_runs(runs, spec["minimum_tokens"])
     found = predict_largest(
         kept,
