@@ -9,7 +9,7 @@ import pytest
 from saltus.law.ends import jackknife_error
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import allocation_exponent, jackknife, replica_error
-from saltus.law.predict import replicas_of, variables_of
+from saltus.law.runs import replicas_of, variables_of
 from saltus.law.solve import fit, predict_log
 
 MakeRuns = Callable[..., pd.DataFrame]

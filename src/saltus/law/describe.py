@@ -36,7 +36,9 @@ def residual_entry(fitted: Fit) -> dict[str, float]:
 def certificate_entry(fitted: Fit, rows: Rows) -> dict[str, Any]:
     """Return the certificate with how far the law moves without a size or its worst rows."""
     without_size = leave_one_size_out(fitted, rows.variables, rows.loss, rows.sizes)
-    names = [int(label) + 1 for label in rows.frame.index]
+    names: list[object] = [int(label) + 1 for label in rows.frame.index]
+    if "run" in rows.frame:
+        names = list(rows.frame["run"])
     without_rows = leave_worst_out(fitted, rows.variables, rows.loss, names)
     return {
         **fitted.certificate.to_dict(),

@@ -19,7 +19,7 @@ from saltus.law.solve import Fit, predict_log, refit
 
 Array = NDArray[np.float64]
 
-SIZE_PARAMETERS = 3  # E, A and alpha
+SIZE_PARAMETERS = 3  # E, A and alpha; t on S - 3 holds for other forms (bench/coverage_forms.csv)
 MIN_SIZES = SIZE_PARAMETERS + 1
 LARGEST_LOG = 700.0  # ends of an interval stay within exp of this
 UNMOVED = 1e-12  # of a parameter: refits that move it less say nothing about it
