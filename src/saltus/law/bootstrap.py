@@ -2,9 +2,9 @@
 
 A resample is a weighting of the same rows, so thousands are refitted at once. Each starts at the
 fitted law, at its next best minimum and, where the form has guesses, at the best exponents of
-its own variable projection; the start of lowest objective is polished, and a random two percent are
-audited by a quarter of the dispersed starts of a fit. Intervals are percentiles. Rows of one size or
-trunk are not independent: what each bootstrap covers is in `coverage.csv`.
+its own variable projection; the start of lowest objective is polished, and a random two percent
+are audited by a quarter of the dispersed starts of a fit. Intervals are percentiles. Rows of one
+size or trunk are not independent: what each bootstrap covers is in `coverage.csv`.
 """
 
 from collections.abc import Mapping, Sequence
