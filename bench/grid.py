@@ -36,7 +36,8 @@ from saltus.code import code_hash
 from saltus.data.batches import ARITHMETIC
 from saltus.data.shards import load_shard
 from saltus.law.criterion import Criterion
-from saltus.law.summary import summarise_chinchilla, usable_runs
+from saltus.law.runs import usable_runs
+from saltus.law.summary import summarise_chinchilla
 from saltus.model.count import count_parameters, flops_per_token
 from saltus.plan import trained_tokens
 from saltus.preflight import study_path

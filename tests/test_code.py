@@ -194,6 +194,26 @@ def test_the_c_between_matrix_products_is_hashed_with_training() -> None:
     there = {path.name for path in (PACKAGE_FOLDER / "model" / "native").glob("*.[ch]")}
     assert sources("saltus.train.job") == there >= {"lanes.h", "passes.c", "attention.c"}
     assert sources("saltus.law.summary") == {"coverage.csv"}
+    assert sources("saltus.law.predict") == set()
+
+
+def test_every_table_counts_with_the_module_of_its_name() -> None:
+    tables = sorted(PACKAGE_FOLDER.rglob("*.csv"))
+    assert tables
+    for path in tables:
+        parts = path.relative_to(PACKAGE_FOLDER.parent).with_suffix("").parts
+        assert files_beside(".".join(parts)) == [path]
+
+
+def test_a_prediction_is_not_made_again_for_what_comes_after_it() -> None:
+    after = {"summary", "heldout", "compare", "describe", "doubt", "coverage", "bootstrap"}
+    modules = {f"saltus.law.{name}" for name in after}
+    assert modules <= graph_of("saltus.law.summary")
+    assert not modules & graph_of("saltus.law.predict")
+    rule = (RULES / "law.smk").read_text().split("rule prediction:")[1].split("rule laws:")[0]
+    analyse = (PACKAGE_FOLDER / "cli" / "analyse.py").read_text()
+    roots = [re.findall(r'code_hash\("([\w.]+)"\)', text) for text in (rule, analyse)]
+    assert roots[0] == roots[1]
 
 
 def test_training_does_not_depend_on_analysis() -> None:

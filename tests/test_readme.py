@@ -8,6 +8,7 @@ import pytest
 from saltus.figure import words
 from saltus.figure.spread import mean_interval
 from saltus.figure.tables import Tables, load_tables
+from saltus.files import sha256_of
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference" / "laptop"
@@ -40,6 +41,23 @@ def test_the_law_is_quoted_as_it_was_fitted(reference: Tables, readme: str) -> N
     held = reference.laws["heldout"]
     assert words.percent(held["mean_absolute_error_percent"], 1) in readme
     assert words.percent(law["residuals"]["rms_percent"], 1) in readme
+
+
+def test_the_prediction_is_told_as_it_came_out(reference: Tables, readme: str) -> None:
+    """The form, who is inside, and that the file held to the largest size is the one published."""
+    told = " ".join(readme.split())
+    held = reference.laws["heldout"]
+    rows = held["rows"]
+    assert rows and held["form"] == "kaplan" and "Kaplan's form does better" in told
+    inside = [row["low"] <= row["actual"] <= row["high"] for row in rows]
+    assert [row["inside"] for row in rows] == inside
+    assert all(inside) == ("every run inside its interval" in told)
+    assert held["inside_share"] == sum(inside) / len(rows)
+    assert held["prediction_sha256"] == sha256_of(REFERENCE / "prediction.json")
+    assert held["baseline_error_percent"] / held["mean_absolute_error_percent"] == pytest.approx(
+        2.0, abs=0.1
+    )
+    assert "errs by twice that" in told
 
 
 def test_the_baseline_and_the_doubts_are_those_of_the_tables(

@@ -1,7 +1,8 @@
 """The hash of a stage's code: its module and every `saltus` module that it imports, at any depth.
 
 Snakemake does not see modules under `src/`, and a git commit would retrain all for a caption.
-Comments, docstrings and layout do not count; C and tables in a package count as they stand.
+Comments, docstrings and layout do not count. C counts with its package, a table (`name.csv`) with
+the module `name` beside it, both as they stand.
 """
 
 import ast
@@ -37,12 +38,13 @@ def code_hash(root: str) -> str:
 
 
 def files_beside(module: str) -> list[Path]:
-    """Return the C files and tables in a package; a module that is no package has none."""
+    """Return the C files in a package, or the table that has a module's name."""
     path = _path(module)
     assert path is not None, module
-    if path.stem != "__init__":
-        return []
-    return sorted(each for kind in ("*.[ch]", "*.csv") for each in path.parent.glob(kind))
+    if path.stem == "__init__":
+        return sorted(path.parent.glob("*.[ch]"))
+    table = path.with_suffix(".csv")
+    return [table] if table.is_file() else []
 
 
 @lru_cache

@@ -1,28 +1,33 @@
-"""`saltus advise`: the optimum is the closed form's, and the promised gain is the gain."""
+"""`saltus advise`: what it prints, and one line for whatever cannot be advised on."""
 
+import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from saltus.cli.main import main
-from saltus.law.advise import belief_of, optimal_allocation, rank_candidates
+from saltus.law.advise import optimal_allocation
 from saltus.law.allocation import compute_optimal
+from saltus.law.belief import belief_of
 from saltus.law.forms import Chinchilla
 
 TRUTH = {"E": 1.7, "A": 406.0, "B": 1300.0, "alpha": 0.34, "beta": 0.37}
 
 
-@pytest.fixture
-def laws(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def laws(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("laws")
     n, d = (a.ravel() for a in np.meshgrid(np.geomspace(1e7, 1e10, 6), np.geomspace(1e9, 1e12, 6)))
     loss = Chinchilla().predict(TRUTH, {"N": n, "D": d})
     loss *= np.exp(np.random.default_rng(0).normal(0, 0.003, len(n)))
-    pd.DataFrame({"N": n, "D": d, "loss": loss}).to_csv(tmp_path / "table.csv", index=False)
-    out = tmp_path / "laws.json"
-    assert main(["law", str(tmp_path / "table.csv"), "--json", str(out), "--bootstrap", "200"]) == 0
+    pd.DataFrame({"N": n, "D": d, "loss": loss}).to_csv(folder / "table.csv", index=False)
+    out = folder / "laws.json"
+    assert main(["law", str(folder / "table.csv"), "--json", str(out), "--bootstrap", "200"]) == 0
     return out
 
 
@@ -30,32 +35,10 @@ def test_the_optimum_is_the_closed_form_s(laws: Path) -> None:
     found = json.loads(laws.read_text())
     best = optimal_allocation(belief_of(found), 1e21)
     params, tokens = compute_optimal(found["parameters"], 1e21)
-    assert best["params"] == pytest.approx(float(params), rel=1e-5)
-    assert best["tokens"] == pytest.approx(float(tokens), rel=1e-5)
+    assert best["params"] == pytest.approx(float(params))
+    assert best["tokens"] == pytest.approx(float(tokens))
     assert best["params_interval"][0] < best["params"] < best["params_interval"][1]
     assert 6 * best["params"] * best["tokens"] == pytest.approx(1e21)
-
-
-def test_the_gain_is_that_of_the_normal_posterior(laws: Path) -> None:
-    """The update of the covariance against an information matrix inverted anew."""
-    belief = belief_of(json.loads(laws.read_text()))
-    ranked = rank_candidates(belief, 1e21, parameter="alpha")
-    best = ranked["candidates"][0]
-    slope = belief.slope(np.array([best["params"]]), np.array([best["tokens"]]))[0]
-    information = np.linalg.inv(belief.covariance)
-    after = np.linalg.inv(information + np.outer(slope, slope) / belief.replica_error**2)
-    expected = 1 - np.sqrt(after[3, 3] / belief.covariance[3, 3])
-    assert best["shrink"] == pytest.approx(expected, rel=1e-4)
-    shrinks = [each["shrink"] for each in ranked["candidates"]]
-    assert shrinks == sorted(shrinks, reverse=True) or np.all(np.diff(shrinks) < 1e-6)
-    assert all(each["flops"] <= 1e21 * (1 + 1e-9) for each in ranked["candidates"])
-
-
-def test_a_run_at_the_target_tells_most_about_a_well_known_law(laws: Path) -> None:
-    belief = belief_of(json.loads(laws.read_text()))
-    ranked = rank_candidates(belief, 1e24, target=(1e9, 1e11))
-    assert ranked["target"] == {"params": 1e9, "tokens": 1e11}
-    assert ranked["interval"][0] < ranked["value"] < ranked["interval"][1]
 
 
 def test_the_command_prints_and_writes(laws: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,27 +47,46 @@ def test_the_command_prints_and_writes(laws: Path, capsys: pytest.CaptureFixture
     told = capsys.readouterr().out
     assert "compute-optimal at C = 1e+21 = 6 N D" in told
     assert "narrower by" in told
+    assert "beyond the table" not in told and "edge" not in told
     assert json.loads(out.read_text())["quantity"] == "loss"
+    assert main(["advise", str(laws), "--budget", "1e25", "--parameter", "beta"]) == 0
+    assert "beyond the table" in capsys.readouterr().out
+
+
+def test_an_edge_is_said(laws: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(laws.read_text())
+    found["uncertainty"]["theta"][1] = -90.0
+    path = tmp_path / "laws.json"
+    path.write_text(json.dumps(found))
+    assert main(["advise", str(path), "--budget", "1e21"]) == 0
+    assert "at the edge of the search" in capsys.readouterr().out
+
+
+def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    capsys.readouterr()
+    assert main(["advise", *words]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
 
 
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (("--budget", "-1"), "--budget: found -1, expected positive FLOPs"),
-        (("--budget", "10"), "--budget: found 10, expected at least"),
+        (("--budget", "-1"), "--budget: found -1, expected 6e+16 to 6e+26 FLOPs"),
+        (("--budget", "nan"), "--budget: found nan, expected"),
+        (("--budget", "1"), "--budget: found 1, expected"),
+        (("--budget", "1e300"), "to 10,000 times its largest C"),
         (("--budget", "1e21", "--parameter", "alpa"), "(did you mean 'alpha'?)"),
         (("--budget", "1e21", "--target", "5"), "expected two positive numbers N,D"),
+        (("--budget", "1e21", "--target", "1e9,inf"), "expected two positive numbers N,D"),
         (("--budget", "1e21", "--target", "1,2", "--parameter", "E"), "found both, expected one"),
     ],
 )
 def test_bad_options_get_one_line(
     laws: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], part: str
 ) -> None:
-    capsys.readouterr()
-    assert main(["advise", str(laws), *options]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert part in lines[0]
+    assert part in one_line(capsys, str(laws), *options)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"chinchilla": {"form": "chinchilla"}}'])
@@ -93,5 +95,63 @@ def test_a_file_without_a_law_gets_one_line(
 ) -> None:
     path = tmp_path / "laws.json"
     path.write_text(text)
-    assert main(["advise", str(path), "--budget", "1e21"]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert one_line(capsys, str(path), "--budget", "1e21")
+
+
+Spoil = Callable[[dict[str, Any]], object]
+
+
+def old(law: dict[str, Any]) -> None:
+    law["uncertainty"] = {"theta": [0.0] * 5, "covariance": [[0.0] * 5] * 5, "quantile": 2.0}
+
+
+SPOILT: list[tuple[Spoil, str]] = [
+    (old, "uncertainty: the refits are not in it, as in files of an earlier version; make it anew"),
+    (lambda law: law.pop("uncertainty"), "make it anew"),
+    (lambda law: law.update(uncertainty=None), "its intervals come from no refits"),
+    (lambda law: law.update(uncertainty=7), "uncertainty.refits: missing"),
+    (lambda law: law.update(form="power"), "form: found power"),
+    (lambda law: law["certificate"].update(status="flat"), "certificate says flat"),
+    (lambda law: law["certificate"].update(status="failed"), "certificate says failed"),
+    (lambda law: law.pop("certificate"), "certificate.status: missing"),
+    (lambda law: law["intervals"].update(beta=None), "--parameter beta: the law has no interval"),
+    (lambda law: law["intervals"].update(beta=[1]), "intervals.beta: found [1], expected 2"),
+    (lambda law: law["parameters"].pop("beta"), "parameters.beta: missing"),
+    *[
+        (lambda law, key=key: law["uncertainty"].pop(key), f"uncertainty.{key}")
+        for key in ("theta", "refits", "kind", "level", "cost", "reach", "replica_error")
+    ],
+    *[
+        (lambda law, key=key, value=value: law["uncertainty"].update({key: value}), part)
+        for key, value, part in (
+            ("theta", [1.0, 2.0], "uncertainty.theta: found [1.0, 2.0], expected 5 numbers"),
+            ("theta", "abcde", "uncertainty.theta: found abcde"),
+            ("theta", [0.0, 1.0, 1.0, 0.3, None], "uncertainty.theta"),
+            ("theta", [0.0, 1.0, 1.0, -0.3, 0.4], "uncertainty.theta: found an exponent of 0"),
+            ("refits", [[1.0] * 5, [1.0] * 4], "uncertainty.refits: found"),
+            ("refits", [["1"] * 5] * 3, "expected m × 5 numbers"),
+            ("refits", [], "uncertainty.refits"),
+            ("refits", [[0.5, 6.0, 7.0, 0.3, 0.4]], "uncertainty.refits: found 1, expected"),
+            ("kind", "guess", "uncertainty.kind: found 'guess', expected jackknife or percentiles"),
+            ("kind", "jackknife", "uncertainty.dof: found None, expected a number"),
+            ("level", 2, "uncertainty.level: found 2"),
+            ("cost", {"coefficient": 0, "exponent": 1}, "uncertainty.cost.coefficient: found 0"),
+            ("cost", {"coefficient": 6}, "uncertainty.cost.exponent: missing"),
+            ("reach", {"N": [2, 1], "D": [1, 2], "C": [1, 2]}, "uncertainty.reach.N: found [2, 1]"),
+            ("replica_error", "none", "uncertainty.replica_error: found none, expected a number"),
+            ("replica_error", 10**400, "uncertainty.replica_error: found inf"),
+        )
+    ],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "part"), SPOILT, ids=range(len(SPOILT)))
+def test_a_file_that_cannot_be_advised_on_gets_one_line(
+    laws: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Spoil, part: str
+) -> None:
+    found = copy.deepcopy(json.loads(laws.read_text()))
+    spoil(found)
+    path = tmp_path / "laws.json"
+    path.write_text(json.dumps(found))
+    words = (str(path), "--budget", "1e21", "--parameter", "beta")
+    assert part in one_line(capsys, *words)

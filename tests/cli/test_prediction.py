@@ -88,7 +88,7 @@ def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
 
     Two forms stand for all: the others take longer and change nothing here.
     """
-    monkeypatch.setattr("saltus.law.compare.CANDIDATES", (Chinchilla(), Kaplan()))
+    monkeypatch.setattr("saltus.law.choice.CANDIDATES", (Chinchilla(), Kaplan()))
     jobs = Jobs(load_study(ladder(folder, (4, 8, 12, 64, 24, 40))))
     noise = np.random.default_rng(0)
     for size, block in jobs.blocks():

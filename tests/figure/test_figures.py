@@ -28,7 +28,7 @@ from saltus.figure import (
 )
 from saltus.figure.catalogue import FIGURES, available, draw_all
 from saltus.figure.tables import Tables
-from saltus.law.allocation import compute_optimal
+from saltus.law.allocation import Cost, compute_optimal
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_captions_carry_the_numbers(tables: Tables) -> None:
 
 def test_optimal_size_minimises_the_law() -> None:
     flops, unit = 1e12, 6.4
-    best = float(compute_optimal(TRUTH, flops, unit)[0])
+    best = float(compute_optimal(TRUTH, flops, Cost(unit))[0])
     sizes = best * np.array([0.9, 1.0, 1.1])
     losses = loss_of(sizes, flops / (unit * sizes))
     assert losses[1] < losses[0] and losses[1] < losses[2]

@@ -10,14 +10,16 @@ import pytest
 from saltus.errors import TableError
 from saltus.law.allocation import compute_optimal
 from saltus.law.answer import Comparison
-from saltus.law.approaches import points_of, three_approaches
+from saltus.law.approaches import three_approaches
 from saltus.law.curves import curves_of, labelled
+from saltus.law.describe import points_of_rows
 from saltus.law.forms import Chinchilla
 from saltus.law.frontier import frontier
 from saltus.law.intervals import jackknife
 from saltus.law.isoflop import isoflop, parabola
 from saltus.law.path import MIN_POINTS, Estimator, delete_one
 from saltus.law.solve import fit
+from saltus.law.summary import study_rows
 from saltus.law.verdict import judge
 
 BALANCED = {"E": 1.7, "A": 60.0, "B": 150.0, "alpha": 0.37, "beta": 0.37}
@@ -278,12 +280,27 @@ def test_verdict_names_the_pair_and_what_is_missing() -> None:
     assert "Weakly" in wide.text
 
 
-def test_runs_of_ours_become_points(make_runs: object) -> None:
+def test_runs_of_a_study_become_points(make_runs: object) -> None:
     runs = make_runs(sizes=3, seeds=2)  # type: ignore[operator]
-    points = points_of(runs)
-    assert len(points) == 12
+    points = points_of_rows(study_rows(runs, {}))
+    assert len(points) == 24
     first = runs[(runs["size"] == "s0") & (runs["tokens"] == 1_000_000)]
-    assert points["loss"].iloc[0] == pytest.approx(first["loss_text"].mean())
+    assert labelled(points)["loss"].iloc[0] == pytest.approx(first["loss_text"].mean())
+
+
+def test_curves_lean_unless_alpha_is_p_beta() -> None:
+    """Under C = k N^p D the loss is symmetric in log N where alpha = p beta, and only there."""
+    power = 0.8
+    points = ladder(BALANCED | {"alpha": power * BALANCED["beta"]}, noise=0.002)
+    told = compare(points)
+    assert "alpha and beta differ" in told.envelope.warnings[0]
+    dear = points.assign(flops=12 * points["params"] ** power * points["tokens"])
+    found = compare(dear)
+    assert found.cost.exponent == pytest.approx(power)
+    assert not any("differ" in warning for warning in found.envelope.warnings)
+    balanced = ladder(BALANCED, noise=0.002)
+    other = balanced.assign(flops=12 * balanced["params"] ** power * balanced["tokens"])
+    assert "alpha and 0.8 beta (C grows as N^0.8) differ" in compare(other).envelope.warnings[0]
 
 
 def test_the_published_chinchilla_runs_agree_on_about_a_half() -> None:

@@ -9,7 +9,7 @@ import pytest
 from saltus.law.bootstrap import Bootstrap, bootstrap, cluster_draws, row_draws
 from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla
-from saltus.law.predict import replicas_of, variables_of
+from saltus.law.runs import replicas_of, variables_of
 from saltus.law.solve import Fit, fit
 
 MakeRuns = Callable[..., pd.DataFrame]

@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 
 from saltus.errors import TableError
-from saltus.law.compare import (
-    CANDIDATES,
-    GIVEN,
-    MIDDLE,
-    Comparison,
-    choose_form,
-    compare_forms,
-    middle_of_compute,
-)
+from saltus.law.choice import CANDIDATES, GIVEN, MIDDLE, choose_form, middle_of_compute
+from saltus.law.compare import Comparison, compare_forms
 from saltus.law.forecast import Score, repeat, rows_of
 from saltus.law.forms import Chinchilla, DataConstrained, Form, Kaplan, OuterExponent
 
@@ -109,7 +102,7 @@ def test_the_largest_size_decides_nothing_but_the_score() -> None:
 
 def test_only_certified_fits_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = ladder("kaplan")
-    name = "saltus.law.compare.Trial.converged"
+    name = "saltus.law.choice.Trial.converged"
     monkeypatch.setattr(name, property(lambda trial: trial.form.name != "kaplan"))
     second = drawn.compare(forms=PAIR).choice
     assert second.form == Chinchilla()
@@ -118,7 +111,7 @@ def test_only_certified_fits_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(name, property(lambda _: False))
     none = drawn.compare(forms=PAIR)
     assert none.choice.form is None and none.made is None and none.score is None
-    assert "no form was tested and certified as converged" in none.choice.reason
+    assert "no form was both tested and certified as converged" in none.choice.reason
     told = none.to_dict()
     assert told["chosen"] is None and told["largest"]["mean_absolute_error_percent"] is None
     json.dumps(told, allow_nan=False)

@@ -13,7 +13,7 @@ from scipy import optimize
 from saltus.law.criterion import Criterion
 from saltus.law.forms import Array, Chinchilla, Form, Logs
 from saltus.law.minimise import residuals
-from saltus.law.predict import variables_of
+from saltus.law.runs import variables_of
 from saltus.law.solve import fit
 
 MakeRuns = Callable[..., pd.DataFrame]

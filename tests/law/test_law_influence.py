@@ -13,7 +13,7 @@ from saltus.law.coverage import coverage_of, not_simulated
 from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla, Kaplan
 from saltus.law.influence import leave_one_size_out, leave_worst_out
-from saltus.law.predict import replicas_of, variables_of
+from saltus.law.runs import replicas_of, variables_of
 from saltus.law.solve import fit
 from saltus.law.table import read_rows
 

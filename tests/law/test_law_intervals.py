@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from saltus.law.ends import jackknife_error
 from saltus.law.forms import Chinchilla
-from saltus.law.intervals import allocation_exponent, jackknife, jackknife_error, replica_error
-from saltus.law.predict import replicas_of, variables_of
+from saltus.law.intervals import allocation_exponent, jackknife, replica_error
+from saltus.law.runs import replicas_of, variables_of
 from saltus.law.solve import fit, predict_log
 
 MakeRuns = Callable[..., pd.DataFrame]
@@ -54,7 +55,7 @@ def test_intervals_hold_the_estimate_and_the_method_names_its_freedom(make_runs:
     inner, outer = errors.band(table), errors.prediction_interval(table)
     assert np.all(outer[0] < inner[0])
     assert np.all(inner[1] < outer[1])
-    expected = errors.quantile * jackknife_error(predict_log(fitted.form, errors.theta, table))
+    expected = errors.rule.quantile * jackknife_error(predict_log(fitted.form, errors.theta, table))
     np.testing.assert_allclose(np.log(inner[1] / inner[0]), 2 * expected, rtol=1e-9)
 
 

@@ -12,8 +12,8 @@ from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla, Kaplan, PowerLaw
 from saltus.law.intervals import jackknife
 from saltus.law.likelihood import NoLikelihoodError, likelihood
-from saltus.law.predict import replicas_of, variables_of
 from saltus.law.profile import profile
+from saltus.law.runs import replicas_of, variables_of
 from saltus.law.solve import fit
 
 MakeRuns = Callable[..., pd.DataFrame]

@@ -12,7 +12,7 @@ from saltus.law.bootstrap import bootstrap
 from saltus.law.components import Components, NoScatterError, estimate_components, numbered
 from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla, Kaplan
-from saltus.law.predict import replicas_of, variables_of
+from saltus.law.runs import replicas_of, variables_of
 from saltus.law.scatter import scatter_of
 from saltus.law.solve import fit
 

@@ -14,7 +14,7 @@ from saltus.law.criterion import Criterion, huber
 from saltus.law.descent import prepare
 from saltus.law.forms import Array, Chinchilla, Form, Logs, PowerLaw
 from saltus.law.minimise import minimise
-from saltus.law.predict import variables_of
+from saltus.law.runs import variables_of
 from saltus.law.solve import HUBER, fit, refit
 
 PUBLISHED = {

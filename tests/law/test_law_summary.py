@@ -10,9 +10,9 @@ import pytest
 from saltus.errors import TableError
 from saltus.law.checks import cut_offs, seed_percent
 from saltus.law.forms import Chinchilla, Kaplan
+from saltus.law.plain import plain
 from saltus.law.solve import HUBER
 from saltus.law.summary import (
-    plain,
     summarise_chinchilla,
     summarise_envelope,
     summarise_heldout,
@@ -25,7 +25,7 @@ MakeRuns = Callable[..., pd.DataFrame]
 @pytest.fixture(autouse=True)
 def two_forms(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let two forms stand for all in the comparison: the others take longer to fit."""
-    monkeypatch.setattr("saltus.law.compare.CANDIDATES", (Chinchilla(), Kaplan()))
+    monkeypatch.setattr("saltus.law.choice.CANDIDATES", (Chinchilla(), Kaplan()))
 
 
 def test_a_full_ladder_fills_every_entry(make_runs: MakeRuns) -> None:

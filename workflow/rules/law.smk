@@ -17,7 +17,7 @@ rule prediction:
         gpu=0,
     params:
         spec=JOBS.prediction(),
-        code=code_hash("saltus.law.summary") + code_hash("saltus.tables"),
+        code=code_hash("saltus.law.predict") + code_hash("saltus.tables"),
         folders=JOBS.folders(f"{ROOT}/train", below_largest=True)
         + JOBS.folders(f"{ROOT}/probe", below_largest=True),
     shell:

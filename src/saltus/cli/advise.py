@@ -9,7 +9,9 @@ from typing import Any
 from saltus.cli.law_text import aligned
 from saltus.errors import SaltusError, TableError
 from saltus.files import write_json
-from saltus.law.advise import belief_of, optimal_allocation, rank_candidates
+from saltus.law.advise import optimal_allocation, rank_candidates
+from saltus.law.belief import belief_of
+from saltus.law.table import LARGEST
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Read the law, rank, print. Raises `SaltusError` in one line."""
-    if not 0 < options.budget < float("inf"):
-        raise SaltusError(f"--budget: found {options.budget:g}, expected positive FLOPs")
     if options.top < 1:
         raise SaltusError(f"--top: found {options.top}, expected at least 1")
     target = _target(options.target)
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
         raise TableError(f"{options.laws}: {error}") from error
     if options.json is not None:
         write_json(options.json, {"optimum": best, **ranked})
-    print("\n".join(_told(best, ranked, belief.status, belief.flops_per_pair, options.top)))
+    print("\n".join(_told(best, ranked, belief.status, str(belief.cost), options.top)))
 
 
 def _target(text: str | None) -> tuple[float, float] | None:
@@ -57,26 +57,28 @@ def _target(text: str | None) -> tuple[float, float] | None:
         params, tokens = (float(part) for part in text.split(","))
     except ValueError:
         params = tokens = 0.0
-    if not (params > 0 and tokens > 0):
+    if not (0 < params < LARGEST and 0 < tokens < LARGEST):
         raise SaltusError(f"--target: found '{text}', expected two positive numbers N,D")
     return params, tokens
 
 
 def _told(
-    best: Mapping[str, Any], ranked: Mapping[str, Any], status: str, pair: float, top: int
+    best: Mapping[str, Any], ranked: Mapping[str, Any], status: str, cost: str, top: int
 ) -> list[str]:
     lines = [
-        f"compute-optimal at C = {best['flops']:.3g} = {pair:.3g} N D:",
+        f"compute-optimal at C = {best['flops']:.3g} = {cost}:",
         f"  N = {best['params']:.3g} {_ends(best['params_interval'])}, "
         f"D = {best['tokens']:.3g} {_ends(best['tokens_interval'])}, "
         f"loss {best['loss']:.4g} {_ends(best['loss_interval'])}"
         + ("   (beyond the table: an extrapolation)" if best["beyond_table"] else ""),
+        *_edges(best),
         "",
     ]
     what = ranked["quantity"]
     if ranked["target"] is not None:
         goal = ranked["target"]
         what = f"the loss at N = {goal['params']:.3g}, D = {goal['tokens']:.3g}"
+        what += " (the edge of the search)" if goal["at_edge"] else ""
     known = f"{ranked['value']:.4g} {_ends(ranked['interval'])}"
     lines.append(f"one run that narrows {what} = {known} most:")
     rows = [["N", "D", "FLOPs", "of the budget", "expected loss", "narrower by"]]
@@ -91,6 +93,21 @@ def _told(
     if status != "converged":
         lines.append(f"not certain: the law's certificate says {status}")
     return lines
+
+
+def _edges(best: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of optima at the edge of the search; nothing if all are inside."""
+    if best["at_edge"]:
+        return [
+            "  at the edge of the search, a million times beyond the table: the law has no optimum "
+            "there, and N and D are no advice"
+        ]
+    if best["refits_at_edge"]:
+        return [
+            f"  {best['refits_at_edge']} of {best['refits']} refits have no optimum within a "
+            "million times the table: the intervals are wider still"
+        ]
+    return []
 
 
 def _ends(ends: list[float]) -> str:

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
         foretold,
         jobs.prediction(),
         input=[Path(folder) for folder in known],
-        code=code_hash("saltus.law.summary") + code_hash("saltus.tables"),
+        code=code_hash("saltus.law.predict") + code_hash("saltus.tables"),
     )
     call(stages.tables, tables, jobs.tables(), input=trained + probed)
     call(stages.laws, root, jobs.laws(), input=[*named("runs"), foretold])

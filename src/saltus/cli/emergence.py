@@ -15,7 +15,7 @@ from saltus.emerge.describe import describe
 from saltus.emerge.table import Columns, read_groups
 from saltus.errors import SaltusError, TableError
 from saltus.files import write_bytes, write_json
-from saltus.law.summary import plain
+from saltus.law.plain import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

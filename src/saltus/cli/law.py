@@ -17,7 +17,7 @@ from saltus.law.criterion import LOSSES, RESIDUALS, Criterion
 from saltus.law.describe import describe
 from saltus.law.doubt import INTERVALS
 from saltus.law.forms import FORMS, ONE_VARIABLE, Form
-from saltus.law.summary import plain
+from saltus.law.plain import plain
 from saltus.law.table import ROLE_OF, ROLES, Rows, parse_columns, read_rows
 
 

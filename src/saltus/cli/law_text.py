@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from saltus.law.allocation import Cost
 from saltus.law.table import Rows
 
 NAMES = {"envelope": "envelope", "isoflop": "isoFLOP parabolas", "parametric": "fitted law"}
@@ -146,6 +147,8 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
         line += [_coverage(coverage, "a")] if coverage else []
         lines.append(line + [""] * len(moved))
     out = aligned(lines)
+    if allocation is not None:
+        out.append(f"a: N* grows as C^a, C = {Cost(**allocation['cost'])}")
     out.append(f"95 %: {found['interval_method']}")
     if found["audit"] is not None:
         audit = found["audit"]

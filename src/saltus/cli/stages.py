@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +125,7 @@ def _runs(
 
 def tables(options: argparse.Namespace) -> None:
     """Join the jobs' outputs: `--input` holds all training folders, then all probing folders."""
+    from saltus.cli.machine import machine_of
     from saltus.tables import with_runs
 
     half = len(options.input) // 2
@@ -141,7 +141,7 @@ def tables(options: argparse.Namespace) -> None:
         write_table(options.out / f"{name}.parquet", with_runs(table, runs))
     study = options.out.parent
     write_json(study / "study.json", options.spec["study"])
-    write_json(study / "machine.json", _machine(statuses))
+    write_json(study / "machine.json", machine_of(statuses))
 
 
 def prediction(options: argparse.Namespace) -> None:
@@ -154,7 +154,7 @@ def prediction(options: argparse.Namespace) -> None:
 
     from saltus.law.criterion import Criterion
     from saltus.law.predict import Target, predict_largest
-    from saltus.law.summary import COLUMNS, plain, usable_runs
+    from saltus.law.runs import COLUMNS, usable_runs
 
     spec = options.spec
     runs = pd.DataFrame(columns=list(COLUMNS))
@@ -167,31 +167,7 @@ def prediction(options: argparse.Namespace) -> None:
         minimum_tokens=spec["minimum_tokens"],
         criterion=Criterion(delta=spec["delta"]),
     )
-    write_json(options.out, plain({**found, "dropped": dropped, "code": options.code}))
-
-
-def _machine(statuses: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the tables were joined on, and the jobs' own records of theirs."""
-    return {
-        "machine": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "device": ", ".join(sorted({status["device"] for status in statuses})),
-        "python": platform.python_version(),
-        "torch": ", ".join(sorted({status["torch"] for status in statuses})),
-        "training_jobs": len(statuses),
-        "training_core_seconds": round(sum(status["seconds"] for status in statuses), 1),
-        "peak_memory_bytes": max(status["peak_memory_bytes"] for status in statuses),
-    }
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    write_json(options.out, {**found, "dropped": dropped, "code": options.code})
 
 
 def laws(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from saltus.figure import style, words
 from saltus.figure.tables import Tables
-from saltus.law.allocation import compute_optimal
+from saltus.law.allocation import Cost, compute_optimal
 from saltus.law.forms import PowerLaw
 
 
@@ -26,6 +26,12 @@ def shortest(tables: Tables) -> float:
     """Return the fewest tokens of a run that the laws used (0 where they used none)."""
     tokens = ((tables.laws.get("chinchilla") or {}).get("range") or {}).get("tokens")
     return float(tokens[0]) if tokens else 0.0
+
+
+def cost_of(law: Mapping[str, Any]) -> Cost | None:
+    """Return the cost of compute that a law's allocation holds for, or None if it has none."""
+    found = (law.get("allocation") or {}).get("cost")
+    return None if found is None else Cost(**found)
 
 
 @style.themed
@@ -51,7 +57,7 @@ def draw(tables: Tables) -> Figure:
                             markersize=4, linestyle="none", label="not in the fits"))  # fmt: skip
     if tables.law("envelope"):
         extra.append(Line2D([], [], color=style.INK, linestyle=(0, (4, 2)), label="envelope's law"))
-    if tables.law("chinchilla"):
+    if cost_of(tables.law("chinchilla") or {}):
         extra.append(Line2D([], [], color=style.INK, linewidth=1.3, label="best by the law"))
         extra.append(Patch(color=style.SOFT, alpha=0.2, linewidth=0, label="95 % of its slope"))  # type: ignore[arg-type]
     style.size_legend(figure, tables, extra, sample=f"n = {words.plural(len(runs), 'run')}")
@@ -115,15 +121,16 @@ def _sizes(axes: Axes, tables: Tables, runs: pd.DataFrame, points: pd.DataFrame)
 
 def _best(axes: Axes, runs: pd.DataFrame, law: Mapping[str, Any]) -> str:
     """Draw the law's best size with the interval of its slope; return the line that tells it."""
+    allocation, cost = law.get("allocation") or {}, cost_of(law)
+    if cost is None:
+        return "no cost of compute in laws.json"
     flops = np.geomspace(runs["flops_exact"].min(), runs["flops_exact"].max(), 60)
-    unit = float((runs["flops_exact"] / (runs["params_total"] * runs["tokens"])).median())
-    best = compute_optimal(law["parameters"], flops, unit)[0]
+    best = compute_optimal(law["parameters"], flops, cost)[0]
     axes.plot(flops, best, color=style.INK, linewidth=1.3, zorder=3)
-    allocation = law.get("allocation") or {}
     bounds = allocation.get("interval")
     if isinstance(bounds, (list, tuple)) and np.isfinite([words.finite(b) for b in bounds]).all():
         middle = float(np.sqrt(flops[0] * flops[-1]))
-        pivot = float(compute_optimal(law["parameters"], middle, unit)[0])
+        pivot = float(compute_optimal(law["parameters"], middle, cost)[0])
         ends = [pivot * (flops / middle) ** float(bound) for bound in bounds]
         axes.fill_between(flops, np.minimum(*ends), np.maximum(*ends), color=style.SOFT,
                           alpha=0.2, linewidth=0, zorder=1)  # fmt: skip
@@ -161,6 +168,6 @@ def caption(tables: Tables) -> str:
         told = words.with_interval(allocation.get("a"), allocation.get("interval"))
         parts.append(
             f"Right: the sizes on the envelope, and the best size by the law, which grows as C^a "
-            f"with a = {told}."
+            f"with a = {told}; C = {cost_of(law) or 'unknown'}."
         )
     return " ".join(parts)

@@ -1,126 +1,112 @@
 r"""Which run to train next: the one that narrows what one wants to know most, within a budget.
 
-With the internal vector theta ~ N(theta_hat, Sigma) and one new run at (N, D) of log loss
-log L(theta) + noise of variance s^2, linear in theta with slope J, the covariance becomes
+Let t be what one wants to know, a predicted log loss or a reported parameter, and z the log loss
+predicted for a new run, whose own scatter about the law has variance s^2. The refits give both, and
+so their covariance; taken as jointly normal, having seen the run leaves
 
-    Sigma' = Sigma - Sigma J J^T Sigma / (s^2 + J^T Sigma J)
+    var(t | run) = var(t) - cov(t, z)^2 / (s^2 + var(z)),
 
-(Chaloner and Verdinelli 1995, section 2.2, c-optimality for one point), so the standard error of a
-quantity with slope g, a predicted log loss or a parameter, shrinks by the factor
-sqrt(g^T Sigma' g / g^T Sigma g). The compute-optimal N is found numerically along C = k N D and its
-interval by the delta method.
+the linear-Gaussian update (Chaloner and Verdinelli 1995, section 2.2: c-optimality for one point).
+Nothing is linearised in the parameters, so a weak term, whose parameters wander, does no harm.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from saltus.errors import TableError, nearest
-from saltus.law.forms import FORMS, Form
+from saltus.law.allocation import log_optimum
+from saltus.law.belief import Belief
+from saltus.law.ends import Rule
+from saltus.law.intervals import LARGEST_LOG
+from saltus.law.solve import predict_log
 
 Array = NDArray[np.float64]
 
 GRID = 25  # values of N, and of D, among the candidates
 BEYOND = 10.0  # the default target is the optimum at so many budgets
 SPAN = 2.0  # candidates go so far beyond the table, or to the optimum of the budget
+FURTHEST = 1e4  # times the table's largest C: a larger budget is refused
+EDGE = 1e6  # times the table's N and D, either way: no optimum is looked for beyond
+NEGLIGIBLE = 1e-12  # standard error below which nothing is left to narrow
 
 
-@dataclass(frozen=True, eq=False)
-class Belief:
-    """A fitted law as its file tells it: form, internal vector, covariance, scatter of one run.
+def optimum(belief: Belief, flops: float) -> tuple[Array, NDArray[np.bool_]]:
+    """Return log N* and log D* (1 + m, 2) of the law and of its refits, and which rest on an edge.
 
-    `quantile` turns a standard error into half an interval; `flops_per_pair` is k in C = k N D;
-    `reach` holds lowest and highest N and D of the table.
+    N and D stay within a millionfold of the table's; where the law falls on beyond, the optimum is
+    at that edge, and no optimum.
     """
-
-    form: Form
-    theta: Array
-    covariance: Array
-    replica_error: float
-    quantile: float
-    flops_per_pair: float
-    reach: dict[str, tuple[float, float]]
-    status: str
-
-    def log_loss(self, params: Array, tokens: Array, theta: Array | None = None) -> Array:
-        """Return log losses (n,)."""
-        logs = {"N": np.log(params), "D": np.log(tokens)}
-        return self.form.evaluate(self.theta if theta is None else theta, logs)[0]
-
-    def slope(self, params: Array, tokens: Array) -> Array:
-        """Return the slopes of log loss (n, p) in the internal vector."""
-        return self.form.evaluate(self.theta, {"N": np.log(params), "D": np.log(tokens)})[1]
-
-    def optimum(self, flops: float, theta: Array | None = None) -> tuple[float, float]:
-        """Return the log N and log D of least loss at compute `flops`."""
-        pairs = float(np.log(flops / self.flops_per_pair))
-
-        def loss(log_params: float) -> float:
-            params, tokens = np.exp([log_params]), np.exp([pairs - log_params])
-            return float(self.log_loss(params, tokens, theta)[0])
-
-        grid = np.linspace(0.02 * pairs, 0.98 * pairs, 129)
-        best = int(np.argmin([loss(point) for point in grid]))
-        bracket = (grid[max(best - 1, 0)], grid[min(best + 1, 128)])
-        found = optimize.minimize_scalar(loss, bounds=bracket, options={"xatol": 1e-11})
-        return float(found.x), pairs - float(found.x)
-
-
-def belief_of(laws: Mapping[str, Any]) -> Belief:
-    """Read a belief from `laws.json` of a study or of `saltus law --json`; `TableError` if none."""
-    entry = laws.get("chinchilla", laws)
-    if not isinstance(entry, Mapping) or "form" not in entry:
-        raise TableError("no fitted law in it; expected the file of saltus law --json or laws.json")
-    reason = entry.get("reason") or "its intervals come from no refits: fit with another --interval"
-    if not entry.get("uncertainty"):
-        raise TableError(f"the law has no covariance ({reason})")
-    form = FORMS.get(str(entry["form"]))
-    if form is None or set(form.variables) != {"N", "D"}:
-        raise TableError(f"form {entry['form']}: advice needs a law in N and D")
-    told = entry["uncertainty"]
-    reach = told["reach"]
-    return Belief(
-        form=form,
-        theta=np.array(told["theta"], dtype=float),
-        covariance=np.array(told["covariance"], dtype=float),
-        replica_error=float(told["replica_error"]),
-        quantile=float(told["quantile"]),
-        flops_per_pair=float(told["flops_per_pair"]),
-        reach={name: (float(reach[name][0]), float(reach[name][1])) for name in ("N", "D")},
-        status=str(entry["certificate"]["status"]),
+    cost = belief.cost
+    powers = belief.form.powers(np.concatenate([belief.theta[None], belief.refits]))
+    assert powers is not None
+    log_params = log_optimum(powers, np.log([flops]), cost)[0][:, 0]
+    per = float(np.log(flops / cost.coefficient))
+    (least, most), (shortest, longest) = (
+        (np.log(low / EDGE), np.log(high * EDGE))
+        for low, high in (belief.reach["N"], belief.reach["D"])
     )
+    low = max(least, (per - longest) / cost.exponent)
+    high = min(most, (per - shortest) / cost.exponent)
+    kept = np.clip(log_params, low, high)
+    return np.stack([kept, per - cost.exponent * kept], axis=1), kept != log_params
+
+
+def check_budget(belief: Belief, flops: float) -> None:
+    """Raise `TableError` for a budget below the least candidate's or far beyond the table."""
+    least = float(belief.cost.flops(belief.reach["N"][0], belief.reach["D"][0]))
+    most = FURTHEST * belief.reach["C"][1]
+    if not least * (1 - 1e-9) <= flops <= most:
+        raise TableError(
+            f"--budget: found {flops:g}, expected {least:.3g} to {most:.3g} FLOPs: from the "
+            f"table's smallest N and D to {FURTHEST:,.0f} times its largest C"
+        )
 
 
 def optimal_allocation(belief: Belief, flops: float) -> dict[str, Any]:
-    """Return the compute-optimal N and D at `flops` with intervals, and the loss expected there."""
-    log_params, log_tokens = belief.optimum(flops)
-    gradient = np.empty(len(belief.theta))
-    for j in range(len(gradient)):
-        step = 1e-4 * max(1.0, abs(float(belief.theta[j])))
-        shift = np.zeros_like(belief.theta)
-        shift[j] = step
-        above = belief.optimum(flops, belief.theta + shift)[0]
-        below = belief.optimum(flops, belief.theta - shift)[0]
-        gradient[j] = (above - below) / (2 * step)
-    half = belief.quantile * _error(belief.covariance, gradient)
-    params, tokens = float(np.exp(log_params)), float(np.exp(log_tokens))
-    here = (np.array([params]), np.array([tokens]))
-    value = float(belief.log_loss(*here)[0])
-    spread = belief.quantile * _error(belief.covariance, belief.slope(*here)[0])
+    """Return the compute-optimal N and D at `flops` with intervals, and the loss expected there.
+
+    The intervals of N and D are of the refits' own optima, that of the loss of the law at the N and
+    D given, all by the rule of the law's intervals. `at_edge` says that the law has no optimum
+    within reach, `refits_at_edge` how many refits have none; `beyond_table` that the budget, N or D
+    lies beyond the table. Raises `TableError` for a budget out of range.
+    """
+    check_budget(belief, flops)
+    logs, at_edge = optimum(belief, flops)
+    params, tokens = (float(value) for value in np.exp(logs[0]))
+    low, high = belief.rule.ends(logs[0], logs[1:])
+    whole, parts = _log_losses(belief, np.array([params]), np.array([tokens]))
+    here = belief.rule.ends(whole, parts)
+    reach = belief.reach
     return {
         "flops": flops,
         "params": params,
-        "params_interval": _around(log_params, half),
+        "params_interval": _exp(low[0], high[0]),
         "tokens": tokens,
-        "tokens_interval": _around(log_tokens, half),
-        "loss": float(np.exp(value)),
-        "loss_interval": _around(value, spread),
-        "beyond_table": bool(params > belief.reach["N"][1] or tokens > belief.reach["D"][1]),
+        "tokens_interval": _exp(low[1], high[1]),
+        "loss": float(np.exp(whole[0])),
+        "loss_interval": _exp(here[0][0], here[1][0]),
+        "beyond_table": any(
+            value > (1 + 1e-9) * reach[name][1]
+            for name, value in (("C", flops), ("N", params), ("D", tokens))
+        ),
+        "at_edge": bool(at_edge[0]),
+        "refits": len(belief.refits),
+        "refits_at_edge": int(at_edge[1:].sum()),
     }
+
+
+def shrink(rule: Rule, wanted: Array, candidates: Array, noise: float) -> Array:
+    """Return by which share the standard error of a quantity falls after each of c runs (c,).
+
+    `wanted` (m,) and `candidates` (m, c) are the refits' values of the quantity and of the log
+    losses of the runs, `noise` the standard deviation of a run about the law.
+    """
+    before = float(rule.covariance(wanted, wanted))
+    shared = rule.covariance(wanted[:, None], candidates)
+    gain = shared**2 / (noise**2 + rule.covariance(candidates, candidates))
+    return np.asarray(1 - np.sqrt(np.clip(1 - gain / before, 0.0, 1.0)))
 
 
 def rank_candidates(
@@ -130,81 +116,85 @@ def rank_candidates(
     parameter: str | None = None,
     target: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
-    """Rank candidate runs within `flops` by how much each would shrink one interval.
+    """Rank candidate runs within `flops` by how much each would narrow one interval.
 
     The quantity is a reported `parameter`, or the loss predicted at `target` (N, D), by default the
     compute-optimal point at ten times the budget. Returns it with the candidates (N, D, FLOPs,
-    `shrink`: the share by which the interval narrows), the best first.
+    `shrink`: the share by which its standard error falls), the best first. Raises `TableError` for
+    a budget out of range, an unknown parameter, or a quantity that no refit moves.
     """
-    if parameter is not None and parameter not in belief.form.parameters:
-        raise TableError(
-            f"--parameter: found '{parameter}', expected {', '.join(belief.form.parameters)}"
-            f"{nearest(parameter, belief.form.parameters)}"
-        )
-    if target is None:
-        target = tuple(np.exp(belief.optimum(BEYOND * flops)))
-    assert target is not None
-    if parameter is None:
-        wanted = belief.slope(np.array([target[0]]), np.array([target[1]]))[0]
-        centre = float(belief.log_loss(np.array([target[0]]), np.array([target[1]]))[0])
+    check_budget(belief, flops)
+    at_edge = False
+    if parameter is not None:
+        told, wanted = _parameter(belief, parameter)
     else:
-        wanted, centre = _slope_of_parameter(belief, parameter)
-    best = np.exp(belief.optimum(flops))
-    axes = []
-    for name, optimum in zip(("N", "D"), best, strict=True):
-        low, high = belief.reach[name]
-        axes.append(np.geomspace(low, max(high * SPAN, float(optimum)), GRID))
-    params, tokens = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
-    cost = belief.flops_per_pair * params * tokens
-    inside = cost <= flops * (1 + 1e-9)
-    if not inside.any():
-        least = float(cost.min())
-        raise TableError(f"--budget: found {flops:.3g}, expected at least {least:.3g} FLOPs")
-    params, tokens, cost = params[inside], tokens[inside], cost[inside]
-    slopes = belief.slope(params, tokens)
-    pulled = slopes @ belief.covariance
-    gain = (pulled @ wanted) ** 2 / (belief.replica_error**2 + np.sum(pulled * slopes, axis=1))
-    before = float(wanted @ belief.covariance @ wanted)
-    left = np.clip(1 - gain / max(before, 1e-300), 0.0, 1.0)
-    shrink = 1 - np.sqrt(left)
-    order = np.lexsort((cost, -np.round(shrink, 6)))
-    error = belief.quantile * np.sqrt(max(before, 0.0))
-    logarithmic = parameter is None or parameter in belief.form.log_parameters
+        if target is None:
+            logs, edges = optimum(belief, BEYOND * flops)
+            target, at_edge = (float(np.exp(logs[0, 0])), float(np.exp(logs[0, 1]))), bool(edges[0])
+        point = np.array([target[0]]), np.array([target[1]])
+        whole, parts = _log_losses(belief, *point)
+        low, high = belief.rule.ends(whole, parts)
+        told = {"value": float(np.exp(whole[0])), "interval": _exp(low[0], high[0])}
+        wanted = parts[:, 0]
+    if float(belief.rule.covariance(wanted, wanted)) <= NEGLIGIBLE**2:
+        raise TableError(f"{parameter or 'the loss there'}: no refit moves it; nothing to narrow")
+    params, tokens = _grid(belief, flops)
+    cost = belief.cost.flops(params, tokens)
+    expected, parts = _log_losses(belief, params, tokens)
+    gained = shrink(belief.rule, wanted, parts, belief.replica_error)
     return {
         "quantity": parameter or "loss",
-        "target": None if parameter else {"params": float(target[0]), "tokens": float(target[1])},
-        "value": float(np.exp(centre)) if logarithmic else centre,
-        "interval": _around(centre, error) if logarithmic else [centre - error, centre + error],
+        "target": None
+        if target is None
+        else {"params": target[0], "tokens": target[1], "at_edge": at_edge},
+        **told,
         "candidates": [
             {
                 "params": float(params[i]),
                 "tokens": float(tokens[i]),
                 "flops": float(cost[i]),
-                "shrink": float(shrink[i]),
-                "loss": float(np.exp(belief.log_loss(params[i : i + 1], tokens[i : i + 1])[0])),
+                "shrink": float(gained[i]),
+                "loss": float(np.exp(expected[i])),
             }
-            for i in order
+            for i in np.lexsort((cost, -np.round(gained, 6)))
         ],
     }
 
 
-def _slope_of_parameter(belief: Belief, name: str) -> tuple[Array, float]:
-    """Return the slope (p,) and value of a reported parameter."""
-    j = belief.form.parameters.index(name)
-    gradient = np.empty(len(belief.theta))
-    for k in range(len(gradient)):
-        step = 1e-6 * max(1.0, abs(float(belief.theta[k])))
-        shift = np.zeros_like(belief.theta)
-        shift[k] = step
-        above = belief.form.report(belief.theta + shift)[j]
-        gradient[k] = (above - belief.form.report(belief.theta - shift)[j]) / (2 * step)
-    return gradient, float(belief.form.report(belief.theta)[j])
+def _grid(belief: Belief, flops: float) -> tuple[Array, Array]:
+    """Return N and D (c,) of the candidates within `flops`."""
+    best = np.exp(optimum(belief, flops)[0][0])
+    axes = []
+    for name, value in zip(("N", "D"), best, strict=True):
+        low, high = belief.reach[name]
+        axes.append(np.geomspace(low, max(high * SPAN, float(value)), GRID))
+    params, tokens = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
+    inside = belief.cost.flops(params, tokens) <= flops * (1 + 1e-9)
+    return params[inside], tokens[inside]
 
 
-def _error(covariance: Array, gradient: Array) -> float:
-    return float(np.sqrt(max(float(gradient @ covariance @ gradient), 0.0)))
+def _parameter(belief: Belief, name: str) -> tuple[dict[str, Any], Array]:
+    """Return the file's value and interval, and the refits' values (m,) on the report's scale."""
+    names = belief.form.parameters
+    if name not in names:
+        raise TableError(
+            f"--parameter: found '{name}', expected {', '.join(names)}{nearest(name, names)}"
+        )
+    ends = belief.intervals[name]
+    if ends is None:
+        raise TableError(f"--parameter {name}: the law has no interval of it to narrow")
+    reported = belief.form.report(belief.refits)[:, names.index(name)]
+    return {"value": belief.parameters[name], "interval": list(ends)}, reported
 
 
-def _around(log_value: float, half: float) -> list[float]:
-    low, high = np.clip([log_value - half, log_value + half], -690, 690)
-    return [float(np.exp(low)), float(np.exp(high))]
+def _log_losses(belief: Belief, params: Array, tokens: Array) -> tuple[Array, Array]:
+    """Return log losses (n,) by the law and (m, n) by its refits."""
+    table = {"N": params, "D": tokens}
+    return (
+        predict_log(belief.form, belief.theta, table),
+        predict_log(belief.form, belief.refits, table),
+    )
+
+
+def _exp(low: float, high: float) -> list[float]:
+    return [float(end) for end in np.exp(np.clip([low, high], -LARGEST_LOG, LARGEST_LOG))]

@@ -11,32 +11,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from saltus.errors import TableError
-from saltus.law.allocation import fit_cost
+from saltus.law.allocation import Cost, fit_cost
 from saltus.law.answer import Approach, Comparison, exponent_intervals, optima
 from saltus.law.curves import Curves, curves_of, labelled
 from saltus.law.frontier import frontier
 from saltus.law.intervals import Intervals
 from saltus.law.isoflop import isoflop
-from saltus.law.parametric import differ, parametric
+from saltus.law.parametric import asymmetric, parametric
 from saltus.law.path import MIN_POINTS, Estimator, Path, delete_one
 from saltus.law.solve import Fit
 from saltus.law.verdict import judge
 
 DECADE = 10.0  # times the largest compute of the table: the second default budget
 NOTABLE_BIAS = 0.01  # of a
+NOTABLE_POWER = 0.005  # of p in C = k N^p D, from 1
 OFF_CENTRE = 0.25  # of the width of a parabola's sizes
-
-
-def points_of(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the points of a `runs` table of ours: means over seeds, a row per size and horizon."""
-    grouped = runs.groupby(["size", "horizon"], sort=False, as_index=False)
-    points: pd.DataFrame = grouped.agg(
-        params=("params_total", "first"),
-        tokens=("tokens", "first"),
-        flops=("flops_exact", "mean"),
-        loss=("loss_text", "mean"),
-    )
-    return points
 
 
 def three_approaches(
@@ -63,18 +52,19 @@ def three_approaches(
     spend = np.array([top, DECADE * top] if budgets is None else budgets, dtype=float)
     if not np.all(np.isfinite(spend) & (spend > 0)):
         raise TableError(f"budgets are {spend.tolist()}; expected positive FLOPs")
-    cost = fit_cost(table["params"], table["tokens"], table["flops"])
+    cost = fit_cost(points["params"], points["tokens"], points["flops"])
     law = parametric(table, fitted, errors, cost, spend, reason)
     on_law: Curves | None = None
     if fitted is not None and law.status == "fitted":
         on_law = curves_of(table, fitted.predict({"N": table["params"], "D": table["tokens"]}))
 
-    asymmetric = law.status == "fitted" and errors is not None and differ(errors)
+    leans = law.status == "fitted" and errors is not None and asymmetric(errors, cost)
+    leaning = _leaning(cost) if leans else ""
 
     def follow(estimate: Estimator) -> Approach:
         path = estimate(curves, MIN_POINTS)
         noiseless = None if on_law is None else estimate(on_law, MIN_POINTS)
-        return _answer(path, noiseless, estimate, curves, law, asymmetric, spend, level)
+        return _answer(path, noiseless, estimate, curves, law, leaning, spend, level)
 
     found = {"envelope": follow(frontier), "isoflop": follow(isoflop), "parametric": law}
     verdict = judge(
@@ -99,7 +89,7 @@ def _answer(
     estimate: Estimator,
     curves: Curves,
     law: Approach,
-    asymmetric: bool,
+    leaning: str,
     budgets: NDArray[np.float64],
     level: float,
 ) -> Approach:
@@ -125,11 +115,20 @@ def _answer(
         optimum=optima(budgets, centre, ends, (budgets < min(flops)) | (budgets > max(flops))),
         parabolas=path.parabolas,
         a_on_law=on_law,
-        warnings=_warnings(path, on_law, law, asymmetric),
+        warnings=_warnings(path, on_law, law, leaning),
     )
 
 
-def _warnings(path: Path, on_law: float | None, law: Approach, asymmetric: bool) -> tuple[str, ...]:
+def _leaning(cost: Cost) -> str:
+    power = abs(cost.exponent - 1.0) > NOTABLE_POWER
+    beta = f"{cost.exponent:.3g} beta (C grows as N^{cost.exponent:.3g})" if power else "beta"
+    return (
+        f"alpha and {beta} differ: the loss along N at fixed compute is not symmetric, and a tie "
+        "or a parabola's vertex is not exactly the optimum"
+    )
+
+
+def _warnings(path: Path, on_law: float | None, law: Approach, leaning: str) -> tuple[str, ...]:
     """Say where a path is biased by its own method."""
     told = []
     off = sum(abs(each.centre - 0.5) > OFF_CENTRE for each in path.parabolas)
@@ -138,11 +137,8 @@ def _warnings(path: Path, on_law: float | None, law: Approach, asymmetric: bool)
             f"{off} of {len(path.parabolas)} vertices lie off the centre of their sizes; such "
             "parabolas are biased"
         )
-    if asymmetric:
-        told.append(
-            "alpha and beta differ: the loss along N at fixed compute is not symmetric, and a tie "
-            "or a parabola's vertex is not exactly the optimum"
-        )
+    if leaning:
+        told.append(leaning)
     if on_law is not None and law.a is not None and abs(on_law - law.a) > NOTABLE_BIAS:
         told.append(
             f"on the fitted law's own losses, without noise, this approach gives a = {on_law:.3f} "

@@ -1,10 +1,10 @@
 """Bootstraps of a fitted law: rows, clusters, replicas within size, and draws from the law itself.
 
 A resample is a weighting of the same rows, so thousands are refitted at once. Each starts at the
-fitted law, at its next best minimum and at the best exponents of its own variable projection; the
-start of lowest objective is polished, and a random two percent are audited by a quarter of the
-dispersed starts of a fit. Intervals are percentiles. Rows of one size or trunk are not independent:
-what each bootstrap covers is in `coverage.csv`.
+fitted law, at its next best minimum and, where the form has guesses, at the best exponents of
+its own variable projection; the start of lowest objective is polished, and a random two percent
+are audited by a quarter of the dispersed starts of a fit. Intervals are percentiles. Rows of one
+size or trunk are not independent: what each bootstrap covers is in `coverage.csv`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from saltus.law.components import numbered
 from saltus.law.descent import Refits, descend, prepare, typical_loss
+from saltus.law.ends import Percentiles
 from saltus.law.intervals import Intervals, replica_error
 from saltus.law.scatter import scatter_of
 from saltus.law.solve import Fit, refit
@@ -34,10 +34,7 @@ BLOCK = 2_000_000  # weights (resamples x rows) held at once
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap(Intervals):
-    """Refits of resamples; `what` was drawn, `audited` were fitted anew, `improvable` found better.
-
-    Percentile intervals; what a new observation adds is drawn from a normal distribution.
-    """
+    """Refits of resamples: `what` was drawn, `audited` fitted anew, `improvable` found better."""
 
     what: str = field(kw_only=True)
     audited: int = field(kw_only=True)
@@ -52,19 +49,8 @@ class Bootstrap(Intervals):
         return self.what
 
     @property
-    def quantile(self) -> float:
-        return float(stats.norm.ppf(0.5 + self.level / 2))
-
-    def covariance(self) -> Array:
-        return np.asarray(np.cov(self.theta, rowvar=False))
-
-    def ends(self, whole: Array, parts: Array, noise: float = 0.0) -> tuple[Array, Array]:
-        values = np.asarray(parts)
-        if noise > 0:
-            values = values + np.random.default_rng(0).normal(0, noise, values.shape)
-        tail = 100 * (1 - self.level) / 2
-        low, high = np.percentile(values, [tail, 100 - tail], axis=0)
-        return low, high
+    def rule(self) -> Percentiles:
+        return Percentiles(self.level)
 
 
 def row_draws(num_rows: int, num: int, generator: np.random.Generator) -> Array:

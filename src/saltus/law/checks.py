@@ -10,7 +10,7 @@ from saltus.law.criterion import Criterion
 from saltus.law.forecast import rms_percent
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import MIN_SIZES, Intervals
-from saltus.law.predict import sizes_in_order, variables_of
+from saltus.law.runs import sizes_in_order, variables_of
 from saltus.law.solve import fit
 
 NUM_BAND_TOKENS = 12

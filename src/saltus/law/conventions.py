@@ -7,9 +7,10 @@ head FLOPs alone move an exponent of allocation from .84 to .70).
 from typing import Any
 
 from saltus.errors import TableError
+from saltus.law.allocation import FLOPS_PER_PAIR
 from saltus.law.approaches import three_approaches
 from saltus.law.criterion import Criterion
-from saltus.law.describe import FLOPS_PER_PAIR, points_of_rows
+from saltus.law.describe import points_of_rows
 from saltus.law.forecast import rms_percent
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import jackknife

@@ -3,27 +3,26 @@
 All values are plain JSON; what cannot be known is null beside a reason.
 """
 
-from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from saltus.law.allocation import parametric_allocation
+from saltus.law.allocation import FLOPS_PER_PAIR, cost_exponents, fit_cost
 from saltus.law.approaches import three_approaches
+from saltus.law.belief import uncertainty_entry
 from saltus.law.compare import compare_forms
 from saltus.law.criterion import Criterion
 from saltus.law.doubt import Doubt, Interval, choose_interval, doubt_of
 from saltus.law.forecast import rms_percent
 from saltus.law.forms import Chinchilla, Form
 from saltus.law.influence import leave_one_size_out, leave_worst_out
-from saltus.law.intervals import Intervals
 from saltus.law.solve import HUBER, Fit, fit
 from saltus.law.table import Rows
 
 Array = NDArray[np.float64]
-FLOPS_PER_PAIR = 6.0  # C = 6 N D
 
 
 def residual_entry(fitted: Fit) -> dict[str, float]:
@@ -37,7 +36,9 @@ def residual_entry(fitted: Fit) -> dict[str, float]:
 def certificate_entry(fitted: Fit, rows: Rows) -> dict[str, Any]:
     """Return the certificate with how far the law moves without a size or its worst rows."""
     without_size = leave_one_size_out(fitted, rows.variables, rows.loss, rows.sizes)
-    names = [int(label) + 1 for label in rows.frame.index]
+    names: list[object] = [int(label) + 1 for label in rows.frame.index]
+    if "run" in rows.frame:
+        names = list(rows.frame["run"])
     without_rows = leave_worst_out(fitted, rows.variables, rows.loss, names)
     return {
         **fitted.certificate.to_dict(),
@@ -46,38 +47,16 @@ def certificate_entry(fitted: Fit, rows: Rows) -> dict[str, Any]:
     }
 
 
-def uncertainty_entry(
-    fitted: Fit,
-    spread: Intervals | None,
-    variables: Mapping[str, Array],
-    flops: Array | None,
-) -> dict[str, Any] | None:
-    """Return what advice needs: the internal vector, its covariance, a replica's scatter, compute.
+def _allocation(rows: Rows, fitted: Fit, doubt: Doubt) -> dict[str, Any] | None:
+    """Return a, b = 1 - p a, the interval of a and the `cost` they hold for, C = k N^p D.
 
-    `flops_per_pair` is the median of C / (N D) where the table has C (n,), else 6.
+    None of a form without alpha and beta.
     """
-    if spread is None or not {"N", "D"} <= set(variables):
-        return None
-    pairs = variables["N"] * variables["D"]
-    return {
-        "theta": fitted.theta.tolist(),
-        "covariance": spread.covariance().tolist(),
-        "quantile": spread.quantile,
-        "replica_error": spread.replica_error,
-        "flops_per_pair": FLOPS_PER_PAIR if flops is None else float(np.median(flops / pairs)),
-        "reach": {
-            name: [float(variables[name].min()), float(variables[name].max())] for name in "ND"
-        },
-        "method": spread.method,
-    }
-
-
-def _allocation(fitted: Fit, doubt: Doubt) -> dict[str, Any] | None:
-    """Return a and b = 1 - a of N ~ C^a, D ~ C^b with the interval of a; None without exponents."""
     if not {"alpha", "beta"} <= set(fitted.parameters):
         return None
-    implied = parametric_allocation(fitted)
-    return {"a": implied.a, "b": implied.b, "interval": doubt.allocation}
+    cost = fit_cost(rows.variables["N"], rows.variables["D"], rows.flops)
+    a, b = cost_exponents(fitted.parameters["alpha"], fitted.parameters["beta"], cost)
+    return {"a": float(a), "b": float(b), "interval": doubt.allocation, "cost": asdict(cost)}
 
 
 def _approaches(rows: Rows, fitted: Fit, doubt: Doubt) -> dict[str, Any]:
@@ -139,7 +118,7 @@ def describe(
         "audit": doubt.audit,
         "coverage": doubt.coverage,
         "coverage_reason": doubt.coverage_reason,
-        "allocation": _allocation(fitted, doubt),
+        "allocation": _allocation(rows, fitted, doubt),
         "objective": fitted.objective,
         "criterion": {
             "loss": criterion.loss,
@@ -152,7 +131,7 @@ def describe(
         "residuals": residual_entry(fitted),
         **_approaches(rows, fitted, doubt),
         **(_heldout(rows, fitted, seed) if heldout else {}),
-        "uncertainty": uncertainty_entry(fitted, doubt.spread, rows.variables, rows.flops),
+        "uncertainty": uncertainty_entry(doubt.spread, rows),
         "columns": rows.columns,
         "range": {
             name: [float(values.min()), float(values.max())]

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from saltus.errors import SaltusError
+from saltus.law.allocation import fit_cost
 from saltus.law.bootstrap import Bootstrap, bootstrap
 from saltus.law.components import NoScatterError
 from saltus.law.coverage import coverage_of, not_simulated
@@ -83,17 +84,24 @@ def _doubt_of_refits(spread: Intervals, rows: Rows) -> Doubt:
     audit = None
     if isinstance(spread, Bootstrap):
         audit = {"refitted": spread.audited, "improvable": spread.improvable}
-    has_allocation = {"alpha", "beta"} <= set(fitted.form.parameters)
+    power = _cost_exponent(fitted, rows)
     return Doubt(
         method=spread.method,
         parameters=dict(spread.parameter_intervals()),
-        allocation=spread.allocation_interval() if has_allocation else None,
+        allocation=spread.allocation_interval(power) if power is not None else None,
         unconverged=spread.unconverged,
         audit=audit,
         **_coverage(fitted, spread.kind, rows),
         centre=None,
         spread=spread,
     )
+
+
+def _cost_exponent(fitted: Fit, rows: Rows) -> float | None:
+    """Return p of C = k N^p D, which a is the allocation of; None of a form without one."""
+    if not {"alpha", "beta"} <= set(fitted.form.parameters):
+        return None
+    return fit_cost(rows.variables["N"], rows.variables["D"], rows.flops).exponent
 
 
 def _profile(fitted: Fit, rows: Rows) -> Doubt:
@@ -106,6 +114,7 @@ def _profile(fitted: Fit, rows: Rows) -> Doubt:
             rows.loss,
             sizes=sizes,
             replicas=rows.replicas if sizes else None,
+            cost_exponent=_cost_exponent(fitted, rows) or 1.0,
         )
     except NoLikelihoodError as error:
         raise SaltusError(

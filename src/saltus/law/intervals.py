@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from saltus.law.ends import DeleteOne, Rule
 from saltus.law.forms.base import SMALLEST_SHARE
 from saltus.law.solve import Fit, predict_log, refit
 
 Array = NDArray[np.float64]
 
-SIZE_PARAMETERS = 3  # E, A and alpha
+SIZE_PARAMETERS = 3  # E, A and alpha; t on S - 3 holds for other forms (bench/coverage_forms.csv)
 MIN_SIZES = SIZE_PARAMETERS + 1
 LARGEST_LOG = 700.0  # ends of an interval stay within exp of this
 UNMOVED = 1e-12  # of a parameter: refits that move it less say nothing about it
@@ -30,17 +30,10 @@ def degrees_of_freedom(num_sizes: int) -> int:
     return num_sizes - SIZE_PARAMETERS
 
 
-def jackknife_error(values: Array) -> Array:
-    """Standard error (...,) of a statistic from its delete-one values (S, ...)."""
-    num = len(values)
-    spread = np.sum((values - values.mean(axis=0)) ** 2, axis=0)
-    return np.asarray(np.sqrt((num - 1) / num * spread))
-
-
-def allocation_exponent(alpha: ArrayLike, beta: ArrayLike) -> Array:
-    """Return a = beta / (alpha + beta): N grows as C^a under C proportional to N D."""
-    share = np.asarray(beta, dtype=float) / (np.asarray(alpha, dtype=float) + np.asarray(beta))
-    return np.asarray(share)
+def allocation_exponent(alpha: ArrayLike, beta: ArrayLike, cost_exponent: float = 1.0) -> Array:
+    """Return a = beta / (alpha + p beta): N grows as C^a where C = k N^p D, p `cost_exponent`."""
+    growth = np.asarray(beta, dtype=float)
+    return np.asarray(growth / (np.asarray(alpha, dtype=float) + cost_exponent * growth))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,21 +62,14 @@ class Intervals(ABC):
     def method(self) -> str:
         """The method, in words that a table can print."""
 
-    @abstractmethod
-    def ends(self, whole: Array, parts: Array, noise: float = 0.0) -> tuple[Array, Array]:
-        """Return (low, high) (...,) of a statistic, `whole` (...,) of the fit, `parts` (m, ...).
-
-        `noise` is the standard deviation of what a new observation adds to the statistic.
-        """
-
     @property
     @abstractmethod
-    def quantile(self) -> float:
-        """What half an interval is in standard errors."""
+    def rule(self) -> Rule:
+        """How the refits' values of a statistic become its interval."""
 
-    @abstractmethod
-    def covariance(self) -> Array:
-        """Return the covariance (p, p) of the internal vector, in raw units."""
+    def ends(self, whole: Array, parts: Array, noise: float = 0.0) -> tuple[Array, Array]:
+        """Return (low, high) (...,) of a statistic, as the `rule` does."""
+        return self.rule.ends(whole, parts, noise)
 
     def reported_interval(self, name: str) -> tuple[float, float]:
         """Return (low, high) of one parameter as it is reported, a logarithm where it is one."""
@@ -123,18 +109,21 @@ class Intervals(ABC):
         whole, parts = form.report(self.fitted.theta)[j], form.report(self.theta)[:, j]
         return bool(np.all(np.abs(parts - whole) <= UNMOVED * max(1.0, abs(float(whole)))))
 
-    def allocation_interval(self) -> tuple[float, float] | None:
-        """Return (low, high) of a = beta / (alpha + beta), within [0, 1]; None on a bound."""
+    def allocation_interval(self, cost_exponent: float = 1.0) -> tuple[float, float] | None:
+        """Return (low, high) of a = beta / (alpha + p beta), p `cost_exponent`; None on a bound.
+
+        It lies within [0, 1/p], where all growth goes to D or to N.
+        """
         if {"alpha", "beta"} & set(self.fitted.certificate.bounds_hit):
             return None
         form = self.fitted.form
         alpha, beta = form.parameters.index("alpha"), form.parameters.index("beta")
         whole, parts = form.report(self.fitted.theta), form.report(self.theta)
         low, high = self.ends(
-            allocation_exponent(whole[alpha], whole[beta]),
-            allocation_exponent(parts[:, alpha], parts[:, beta]),
+            allocation_exponent(whole[alpha], whole[beta], cost_exponent),
+            allocation_exponent(parts[:, alpha], parts[:, beta], cost_exponent),
         )
-        return max(float(low), 0.0), min(float(high), 1.0)
+        return max(float(low), 0.0), min(float(high), 1.0 / cost_exponent)
 
     def band(self, variables: Mapping[str, ArrayLike]) -> tuple[Array, Array]:
         """Return (low, high) (n,) of the law itself at raw variables (n,)."""
@@ -172,23 +161,13 @@ class Jackknife(Intervals):
         return degrees_of_freedom(len(self.sizes))
 
     @property
-    def quantile(self) -> float:
-        """Two-sided t quantile of the level."""
-        return float(stats.t.ppf(0.5 + self.level / 2, self.dof))
+    def rule(self) -> DeleteOne:
+        return DeleteOne(self.dof, self.level)
 
     @property
     def method(self) -> str:
         plural = "" if self.dof == 1 else "s"
         return f"delete-one-{self.what} jackknife, t with {self.dof} degree{plural} of freedom"
-
-    def covariance(self) -> Array:
-        num = len(self.theta)
-        apart = self.theta - self.theta.mean(axis=0)
-        return np.asarray((num - 1) / num * apart.T @ apart)
-
-    def ends(self, whole: Array, parts: Array, noise: float = 0.0) -> tuple[Array, Array]:
-        half = self.quantile * np.hypot(jackknife_error(parts), noise)
-        return whole - half, whole + half
 
 
 def replica_error(residuals: Array, replicas: Sequence[object], num_parameters: int) -> float:

@@ -39,10 +39,10 @@ def parametric(
     if fitted.certificate.status in UNUSABLE:
         return Approach("refused", f"the law's certificate says {fitted.certificate.status}")
     logs = np.log(budgets)
-    centre = law_path(fitted.form.report(fitted.theta), cost, logs)[0]
+    centre = law_path(fitted.form, fitted.theta, cost, logs)[0]
     ends = None
     if errors is not None:
-        ends = errors.ends(centre, law_path(fitted.form.report(errors.theta), cost, logs))
+        ends = errors.ends(centre, law_path(fitted.form, errors.theta, cost, logs))
     num = len(budgets)
     inside = np.ones(num, dtype=bool)
     found = {"flops": logs, "params": centre[2 : 2 + num], "tokens": centre[2 + num :]}
@@ -64,11 +64,11 @@ def parametric(
     )
 
 
-def law_path(reported: Array, cost: Cost, log_flops: Array) -> Array:
-    """Return a, b, log N* and log D* (m, 2 + 2c) of laws (m, 5) on the scale of `Form.report`."""
-    laws = np.atleast_2d(reported)
-    a, b = cost_exponents(laws[:, 3], laws[:, 4], cost)
-    params, tokens = log_optimum(laws, log_flops, cost)
+def law_path(form: Chinchilla, theta: Array, cost: Cost, log_flops: Array) -> Array:
+    """Return a, b, log N* and log D* (m, 2 + 2c) of laws of internal vectors `theta` (m, p)."""
+    powers = np.atleast_2d(form.powers(theta))
+    a, b = cost_exponents(powers[:, 2], powers[:, 3], cost)
+    params, tokens = log_optimum(powers, log_flops, cost)
     return np.concatenate([a[:, None], b[:, None], params, tokens], axis=1)
 
 
@@ -77,10 +77,16 @@ def cut(interval: Interval | None, highest: float) -> Interval | None:
     return None if interval is None else (max(interval[0], 0.0), min(interval[1], highest))
 
 
-def differ(errors: Intervals) -> bool:
-    """Whether the interval of alpha - beta excludes 0."""
+def asymmetric(errors: Intervals, cost: Cost) -> bool:
+    """Whether the interval of alpha - p beta excludes 0.
+
+    Along C = k N^p D and with x = log N, L = E + A e^(-alpha x) + B (C/k)^-beta e^(p beta x). About
+    its minimum, where both terms are in the ratio p beta to alpha, it is a cosh, and symmetric, if
+    and only if alpha = p beta; else a parabola in x, or a tie of two sizes, is off the minimum.
+    """
     form = errors.fitted.form
     place = [form.parameters.index(name) for name in ("alpha", "beta")]
     whole, parts = (form.report(each)[..., place] for each in (errors.fitted.theta, errors.theta))
-    low, high = errors.ends(whole[0] - whole[1], parts[:, 0] - parts[:, 1])
+    p = cost.exponent
+    low, high = errors.ends(whole[0] - p * whole[1], parts[:, 0] - p * parts[:, 1])
     return bool(low > 0 or high < 0)

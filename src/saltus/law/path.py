@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from saltus.law.curves import Curves
-from saltus.law.intervals import jackknife_error
+from saltus.law.ends import jackknife_error
 
 Array = NDArray[np.float64]
 

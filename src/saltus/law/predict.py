@@ -1,12 +1,9 @@
-"""The prediction of a study's largest size: made from the others' runs, later held to its own.
+"""The prediction of a study's largest size, made from the others' runs: `prediction.json`.
 
-`predict_largest` gives the content of `prediction.json`. It is handed the runs of the smaller sizes
-and, of the largest, only what the study file says; `score_prediction` is handed what then came.
+`predict_largest` is handed the runs of the smaller sizes and, of the largest, only what the study
+file says. What then came, `heldout.score_prediction` is handed.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +11,20 @@ import numpy as np
 import pandas as pd
 
 from saltus.errors import TableError
-from saltus.law.compare import choose_form
+from saltus.law.choice import LACKED, choose_form
 from saltus.law.criterion import Criterion
-from saltus.law.forecast import Array, Sample, Score, forecast, interval_entries, repeat, rows_of
+from saltus.law.forecast import Array, Sample, forecast, interval_entries, rows_of
 from saltus.law.intervals import SIZE_PARAMETERS
+from saltus.law.plain import plain
+from saltus.law.runs import (
+    replicas_of,
+    rows_sha256,
+    sizes_in_order,
+    unique_tokens,
+    variables_of,
+)
 from saltus.law.solve import HUBER
 
-HASHED = ("run", "size", "seed", "params_total", "tokens", "flops_exact", "loss_text")
 CONVENTION = {
     "params": "params_total",
     "tokens": "tokens",
@@ -38,51 +42,6 @@ class Target:
     params_total: int
     tokens: tuple[int, ...]
     flops_exact: tuple[float, ...]
-
-
-def variables_of(runs: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the law's variables: N is `params_total`, D is `tokens`."""
-    return {
-        "N": runs["params_total"].to_numpy(dtype=float),
-        "D": runs["tokens"].to_numpy(dtype=float),
-    }
-
-
-def replicas_of(runs: pd.DataFrame) -> list[tuple[str, int]]:
-    """Return the (size, seed) of every row: horizons of one replica share a trunk."""
-    return [(str(size), int(seed)) for size, seed in zip(runs["size"], runs["seed"], strict=True)]
-
-
-def sizes_in_order(runs: pd.DataFrame) -> list[str]:
-    """Return size names by growing `params_total`."""
-    ordered = runs.sort_values("params_total", kind="stable")
-    return list(dict.fromkeys(str(size) for size in ordered["size"]))
-
-
-def unique_tokens(runs: pd.DataFrame) -> dict[int, float] | None:
-    """Return the distinct tokens among those of each horizon, or None where they are not known.
-
-    Text may repeat, generated arithmetic does not. Every size sees the same tokens.
-    """
-    if not {"tokens_text", "tokens_unique"} <= set(runs.columns):
-        return None
-    unique = (runs["tokens"] - runs["tokens_text"] + runs["tokens_unique"]).to_numpy(dtype=float)
-    if not np.all(np.isfinite(unique) & (unique > 0)):
-        return None
-    tokens = runs["tokens"].to_numpy(dtype=int)
-    return {int(value): float(np.mean(unique[tokens == value])) for value in np.unique(tokens)}
-
-
-def rows_sha256(runs: pd.DataFrame) -> str:
-    """Return the hash of the rows a prediction rests on: canonical JSON, sorted by run."""
-    ordered = runs.sort_values("run", kind="stable")
-    rows = [[_scalar(value) for value in row] for row in ordered[list(HASHED)].to_numpy(object)]
-    text = json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _scalar(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def without_largest(runs: pd.DataFrame) -> tuple[pd.DataFrame, Target]:
@@ -108,9 +67,10 @@ def predict_largest(
     criterion: Criterion = HUBER,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the content of `prediction.json`, from usable `runs` of the smaller sizes.
+    """Return the content of `prediction.json` as plain JSON, from usable `runs` of smaller sizes.
 
-    `scored` marks the horizons that the law covers, from `minimum_tokens` on. Without a chosen form
+    `scored` marks the horizons that the law covers, from `minimum_tokens` on; at the others a form
+    that asks for unique tokens foretells null where these are not known. Without a chosen form
     there are no losses but a status and a reason. Raises `TableError` if a run of the target, or
     of a size that is no smaller, is among them.
     """
@@ -120,8 +80,8 @@ def predict_largest(
         raise TableError(
             f"runs: found {runs.loc[late, 'run'].iloc[0]}, expected only sizes below {target.size}"
         )
-    rows, targets = _variables(runs, target)
-    choice = choose_form(rows, criterion=criterion, seed=seed)
+    rows, targets, lacking = _variables(runs, target, minimum_tokens)
+    choice = choose_form(rows, lacking=lacking, criterion=criterion, seed=seed)
     prediction: dict[str, Any] = {
         "status": "predicted",
         "reason": "",
@@ -146,12 +106,14 @@ def predict_largest(
     if choice.form is None:
         few = len(sizes) < SIZE_PARAMETERS
         reason = f"{len(sizes)} sizes below the largest; needs {SIZE_PARAMETERS}"
-        return prediction | {
+        prediction |= {
             "status": "too few sizes" if few else "no form chosen",
             "reason": reason if few else choice.reason,
         }
+        refused: dict[str, Any] = plain(prediction)
+        return refused
     made = forecast(choice.form, rows, targets, criterion=criterion, seed=seed)
-    return prediction | {
+    prediction |= {
         "reason": made.reason,
         "form": choice.form.name,
         "equation": choice.form.equation,
@@ -171,20 +133,32 @@ def predict_largest(
             for i, tokens in enumerate(target.tokens)
         ],
     }
+    document: dict[str, Any] = plain(prediction)
+    return document
 
 
-def _variables(runs: pd.DataFrame, target: Target) -> tuple[Sample, dict[str, Array]]:
-    """Return rows and the target's variables, with U if it is known at every horizon of both."""
+def _variables(
+    runs: pd.DataFrame, target: Target, minimum_tokens: int
+) -> tuple[Sample, dict[str, Array], dict[str, str]]:
+    """Return rows, the target's variables, and what both lack with the reason, by variable.
+
+    U is there if it is known at every horizon of the rows and at every one that will be scored;
+    where else it is not known it is NaN.
+    """
     table = variables_of(runs)
     num = len(target.tokens)
     targets = {
         "N": np.full(num, float(target.params_total)),
         "D": np.asarray(target.tokens, dtype=float),
     }
-    unique = unique_tokens(runs)
-    if unique is not None and set(target.tokens) <= set(unique):
-        table["U"] = np.array([unique[int(tokens)] for tokens in runs["tokens"]])
-        targets["U"] = np.array([unique[tokens] for tokens in target.tokens])
+    known, lacking = unique_tokens(runs), {}
+    scored = {tokens for tokens in target.tokens if tokens >= minimum_tokens}
+    unknown = sorted((scored | {int(tokens) for tokens in runs["tokens"]}) - set(known))
+    if unknown:
+        lacking["U"] = f"not known at {unknown[0]:,} tokens" if known else LACKED
+    else:
+        table["U"] = np.array([known[int(tokens)] for tokens in runs["tokens"]])
+        targets["U"] = np.array([known.get(tokens, np.nan) for tokens in target.tokens])
     rows = rows_of(
         table,
         runs["loss_text"].to_numpy(dtype=float),
@@ -192,80 +166,4 @@ def _variables(runs: pd.DataFrame, target: Target) -> tuple[Sample, dict[str, Ar
         replicas_of(runs),
         runs["flops_exact"].to_numpy(dtype=float),
     )
-    return rows, targets
-
-
-def score_prediction(prediction: Mapping[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
-    """Return the `heldout` entry: the prediction held to the usable `runs` of its size, once.
-
-    `prediction_sha256` is for whoever read it from a file: null, it was made on the spot. The
-    baseline is the next smaller size's mean loss at the same tokens. Raises `TableError` when the
-    runs of the other sizes are not those that it was made from, or a horizon is not in it.
-    """
-    labels = runs["size"].astype(str)
-    held, smaller = runs[labels == prediction["size"]], runs[labels.isin(prediction["sizes"])]
-    if rows_sha256(smaller) != prediction["rows_sha256"]:
-        raise TableError("prediction: made from other runs of the smaller sizes; make it anew")
-    entry: dict[str, Any] = {
-        "status": "fitted" if prediction["form"] is not None else prediction["status"],
-        "reason": prediction["reason"],
-        "size": prediction["size"] or None,
-        "form": prediction["form"],
-        "equation": prediction["equation"],
-        "rows": [],
-        "mean_absolute_error_percent": None,
-        "inside_share": None,
-        "baseline": None,
-        "baseline_error_percent": None,
-        **{
-            name: prediction[name]
-            for name in ("certificate", "interval_method", "unconverged_refits", "parameters")
-        },
-        "comparison": prediction["comparison"],
-        "rows_sha256": prediction["rows_sha256"],
-        "prediction_sha256": None,
-    }
-    if prediction["form"] is None:
-        return entry
-    if held.empty:
-        return entry | {"status": "no runs", "reason": f"no usable run of {prediction['size']}"}
-    told = {int(loss["tokens"]): loss for loss in prediction["losses"]}
-    tokens = [int(value) for value in held["tokens"]]
-    if absent := sorted(set(tokens) - set(told)):
-        raise TableError(f"prediction: has no horizon of {absent[0]} tokens; make it anew")
-    bounded = prediction["interval_method"] is not None
-    nearest = smaller[smaller["size"].astype(str) == prediction["sizes"][-1]]
-
-    def column(name: str) -> Array:
-        return np.array([told[value][name] for value in tokens], dtype=float)
-
-    score = Score(
-        column("predicted"),
-        column("low") if bounded else None,
-        column("high") if bounded else None,
-        held["loss_text"].to_numpy(dtype=float),
-        repeat(
-            nearest["tokens"].to_numpy(dtype=float),
-            nearest["loss_text"].to_numpy(dtype=float),
-            np.array(tokens, dtype=float),
-        ),
-    )
-    inside, beside = score.inside, score.baseline_percent
-    return entry | {
-        "rows": [
-            {
-                "seed": int(held["seed"].iloc[i]),
-                "tokens": value,
-                **{name: told[value][name] for name in ("predicted", "low", "high")},
-                "actual": float(score.actual[i]),
-                "error_percent": float(score.error_percent[i]),
-                "inside": None if inside is None else bool(inside[i]),
-                "baseline_error_percent": None if np.isnan(beside[i]) else float(beside[i]),
-            }
-            for i, value in enumerate(tokens)
-        ],
-        "mean_absolute_error_percent": score.mean_absolute_error_percent,
-        "inside_share": score.inside_share,
-        "baseline": f"mean loss of {prediction['sizes'][-1]} at the same tokens",
-        "baseline_error_percent": score.baseline_error_percent,
-    }
+    return rows, targets, lacking

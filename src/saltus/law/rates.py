@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from saltus.law.intervals import jackknife_error
+from saltus.law.ends import jackknife_error
 from saltus.law.sweep import Sweep, check_sweep, sweep_of
 
 Array = NDArray[np.float64]

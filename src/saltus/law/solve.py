@@ -131,8 +131,8 @@ def refit(
     """Refit the same rows under each of m weightings (m, n), all at once.
 
     `loss` is (n,), or (m, n) if it was redrawn as well. The starts of every refit are the fitted
-    law, the fit's next best minimum, and the best exponents of its own variable projection, so that
-    a resample may leave for another minimum; each is polished, or the one of lowest objective.
+    law, the fit's next best minimum, and the form's guesses where it has any, so that a resample
+    may leave for another minimum; each is polished, or the one of lowest objective.
     """
     form, criterion = fitted.form, fitted.criterion
     losses = np.asarray(loss, dtype=float)

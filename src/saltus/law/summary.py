@@ -4,14 +4,11 @@ All values are plain JSON; what cannot be known is null beside a status and a re
 number that looks like an answer.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from saltus.errors import TableError
 from saltus.law.checks import band, seed_percent, sensitivity
 from saltus.law.criterion import Criterion
 from saltus.law.describe import describe
@@ -19,22 +16,14 @@ from saltus.law.doubt import beside_entry
 from saltus.law.envelope import average_seeds, fit_envelope
 from saltus.law.forecast import interval_entries
 from saltus.law.forms import Chinchilla, PowerLaw
+from saltus.law.heldout import score_prediction
 from saltus.law.intervals import MIN_SIZES, Jackknife
-from saltus.law.predict import (
-    predict_largest,
-    replicas_of,
-    score_prediction,
-    sizes_in_order,
-    variables_of,
-    without_largest,
-)
+from saltus.law.plain import plain
+from saltus.law.predict import predict_largest, without_largest
+from saltus.law.runs import replicas_of, sizes_in_order, usable_runs, variables_of
 from saltus.law.solve import HUBER, Fit
 from saltus.law.table import Rows
 
-COLUMNS = (
-    "run", "size", "seed", "horizon", "params_total", "tokens", "flops_exact", "loss_text",
-    "status",
-)  # fmt: skip
 CONVENTION = {"params": "params_total", "tokens": "tokens", "loss": "loss_text (nats/token)"}
 ENVELOPE_CONVENTION = {
     "compute": "flops_exact",
@@ -42,50 +31,6 @@ ENVELOPE_CONVENTION = {
 }
 NUM_BESIDE = 500  # resamples of the bootstraps that stand beside the jackknife
 APPROACHES = ("approaches", "verdict", "compute", "sizes_without_curve")
-OPEN_END = 1e300  # an interval end beyond this says nothing: null
-
-
-def plain(value: Any) -> Any:
-    """Return `value` with NumPy scalars as Python ones and what is not finite as null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and (not math.isfinite(value) or abs(value) > OPEN_END):
-        return None
-    return value
-
-
-def usable_runs(runs: pd.DataFrame, minimum_tokens: int = 0) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return the rows a law may use, and how many were dropped for which reason.
-
-    Dropped are rows by their status, rows of a rate sweep (`rate_factor` not 1), rows without a
-    loss, and horizons below `minimum_tokens`. Raises `TableError` if a column is missing.
-    """
-    missing = [name for name in COLUMNS if name not in runs.columns]
-    if missing:
-        raise TableError(f"runs: column {missing[0]} is missing; the laws need it")
-    dropped = {"diverged": 0}
-    for status, count in (
-        runs.loc[runs["status"] != "ok", "status"].value_counts(dropna=False).items()
-    ):
-        dropped[str(status)] = int(count)
-    kept = runs[runs["status"] == "ok"]
-    if "rate_factor" in kept.columns:
-        swept = kept["rate_factor"].to_numpy(dtype=float) != 1.0
-        if swept.any():
-            dropped["other learning rate"] = int(swept.sum())
-        kept = kept[~swept]
-    unknown = ~np.isfinite(kept["loss_text"].to_numpy(dtype=float, na_value=np.nan))
-    if unknown.any():
-        dropped["no loss"] = int(unknown.sum())
-    kept = kept[~unknown]
-    short = kept["tokens"].to_numpy(dtype=float) < minimum_tokens
-    if short.any():
-        dropped[f"below {minimum_tokens} tokens"] = int(short.sum())
-    return kept[~short].reset_index(drop=True), dropped
 
 
 def span(values: pd.Series) -> list[float] | None:

@@ -9,6 +9,7 @@ import pandas as pd
 from saltus.figure import words
 from saltus.figure.law_fit import cut_off, prediction
 from saltus.figure.tables import Tables
+from saltus.law.allocation import Cost
 
 AXES = {
     "params_nonembedding": "parameters without embedding",
@@ -82,6 +83,8 @@ def laws(tables: Tables) -> Grid:
         if isinstance(allocation, Mapping):
             told = words.with_interval(allocation.get("a"), allocation.get("interval"))
             rows.append((name, "allocation a", words.plain(allocation.get("a"), 4), told))
+            if "cost" in allocation:
+                rows.append((name, "cost of compute C", str(Cost(**allocation["cost"])), ""))
         for part in ("residuals", "certificate"):
             rows += [
                 (name, f"{part}: {key.replace('_', ' ')}", _cell(value), "")

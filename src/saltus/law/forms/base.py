@@ -110,6 +110,13 @@ class Form(ABC):
             moved[..., j] *= reported[..., k]
         return moved
 
+    def powers(self, theta: Array) -> Array | None:
+        """Return (..., 4): log a, log b, x, y of the a / N^x + b / D^y that the loss rises with.
+
+        Where it is least at fixed compute, so is the loss. None for a form that is not in N and D.
+        """
+        return None
+
     @property
     def _scales(self) -> list[tuple[int, int]]:
         place = self.parameters.index

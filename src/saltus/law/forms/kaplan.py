@@ -49,6 +49,11 @@ class Kaplan(Form):
         gradient = np.stack([share, 1 - share, -share * logs["N"], slope], axis=-1)
         return np.asarray(data * both), gradient
 
+    def powers(self, theta: Array) -> Array:
+        size, data = theta[..., 2], theta[..., 3]
+        a, b = theta[..., 0] / data, theta[..., 1] / data
+        return np.stack([a, b, size / data, np.ones_like(data)], axis=-1)
+
     def rescale(self, theta: Array, log_units: Mapping[str, float]) -> Array:
         moved = np.array(theta, dtype=float)
         moved[..., :2] -= theta[..., 2:] * np.array([log_units["N"], log_units["D"]])

@@ -49,6 +49,9 @@ class OuterExponent(Form):
         columns = [1 - outer, first, second, -first * logs["N"], -second * logs["D"], slope]
         return value, np.stack(columns, axis=-1)
 
+    def powers(self, theta: Array) -> Array:
+        return self.report(theta)[..., 1:5]
+
     def rescale(self, theta: Array, log_units: Mapping[str, float]) -> Array:
         inner = Chinchilla().rescale(theta[..., :5], log_units)
         return np.concatenate([inner, theta[..., 5:]], axis=-1)

@@ -42,6 +42,9 @@ class OverTraining(Form):
     ) -> Array:
         return self._tied.curvature(theta, logs, weights)
 
+    def powers(self, theta: Array) -> Array:
+        return Chinchilla().powers(self._tied.theta(theta))
+
     def rescale(self, theta: Array, log_units: Mapping[str, float]) -> Array:
         moved = np.array(theta, dtype=float)
         moved[..., 1:3] -= 2 * theta[..., 3:] * np.array([log_units["N"], log_units["D"]])

@@ -151,6 +151,9 @@ class Chinchilla(SumOfPowers):
     def terms(self) -> tuple[tuple[str, str, str], ...]:
         return (("A", "alpha", "N"), ("B", "beta", "D"))
 
+    def powers(self, theta: Array) -> Array:
+        return np.asarray(theta[..., 1:])
+
 
 @dataclass(frozen=True)
 class PowerLaw(SumOfPowers):
