@@ -78,7 +78,7 @@ def draw(tables: Tables) -> Figure:
             axes.set_ylabel("target NLL, nats")
         style.log_axis(axes.xaxis, low, high)
         if index + 2 * columns >= len(keys):
-            axes.set_xlabel("parameters without embedding")
+            axes.set_xlabel("parameters, no embedding", fontsize=8.5)
     extra = [
         Line2D([], [], color=style.INK, linewidth=1.4, label="mean, 95 %"),
         Line2D([], [], color=style.THRESHOLD, linewidth=1.5, label="half right"),
