@@ -41,7 +41,7 @@ def _compare(
     if actual.status not in ("crossed", "above largest", "below smallest"):
         return "cannot say", f"{both}: the full ladder gives no threshold"
     if low is None and high is None:
-        return "cannot say", f"{both}: the foretold threshold has no interval"
+        return "cannot say", f"{both}: the foretold interval is open at either end"
     found_low = actual.low or 0.0
     found_high = np.inf if actual.high is None else actual.high
     if actual.status == "above largest" and actual.low is None:

@@ -146,11 +146,12 @@ def foretell_table(
     """Foretell every task and arm of `scores` at every cut: (predictions, thresholds).
 
     A cut is the largest size used; all that leave at least 5 sizes at or below it and one above
-    are made. predictions: one row per task, arm, method, cut and size above it, `PREDICTION_COLUMNS`;
-    `error` is predicted - actual. thresholds: one row per task, arm, method and cut,
-    `FORETOLD_COLUMNS`, in parameters. Methods are those of `saltus.emerge.roads`, and `repeat`, the
-    largest seen size's mean accuracy, which foretells no threshold. Sizes count if they have runs
-    at the longest horizon. `status` is `predicted`, `no interval`, `beyond` (no crossing within
+    are made. predictions: one row per task, arm, method, cut and size above it,
+    `PREDICTION_COLUMNS`; `error` is predicted - actual. thresholds: one row per task, arm, method
+    and cut, `FORETOLD_COLUMNS`, in parameters. Methods are those of `saltus.emerge.roads`, and
+    `repeat`, the largest seen size's mean accuracy, which foretells no threshold. Sizes count if
+    they have runs at the longest horizon; the ends of an interval beyond what is searched are null.
+    `status` is `predicted`, `no interval`, `beyond` (no crossing within
     two decades of the sizes seen) or `refused`, with a `reason`. Without `text_losses` the
     road `text loss` is refused. Raises TableError for a missing column.
     """

@@ -14,7 +14,7 @@ is how much, and no interval rests on items. The sampling unit of intervals is t
 Legend: P parameter vectors (L0, log -k, b, top = b + a), C cells (runs), S sizes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,21 +165,33 @@ def _expand(
     return value.sum(axis=1), gradient, np.swapaxes(weighted, 1, 2) @ slopes
 
 
-def fit_link(runs: Runs) -> Link:
+def fit_link(runs: Runs, free: Sequence[str] | None = None) -> Link:
     """Fit the link to `runs`: dispersed starts, the best six polished by damped Fisher scoring.
 
     b is free in [0, 1/2] where at least two sizes have a run that still guesses, else the guess
     rate; b + a is free in [1/2, 1] where at least two sizes have a run at .75 or more, else 1: no
-    nats per answer left means that every answer is right. Raises ValueError if there are fewer
+    nats per answer left means that every answer is right. `free` names the free ones instead, for a
+    refit that is to hold the choices of another. Raises ValueError if there are fewer
     runs than free parameters or only one loss.
     """
-    free = np.array([True, True, runs.guessing >= 2, runs.sizes_at(PLATEAU, 1.0) >= 2])
-    if runs.loss.size < free.sum() or np.ptp(runs.loss) == 0:
+    which = np.array([True, True, runs.guessing >= 2, runs.sizes_at(PLATEAU, 1.0) >= 2])
+    if free is not None:
+        which = np.array([name in free for name in PARAMETERS])
+    if runs.loss.size < which.sum() or np.ptp(runs.loss) == 0:
         found = f"{runs.loss.size} runs at {np.unique(runs.loss).size} losses"
-        raise ValueError(f"runs: found {found}, expected at least {free.sum()} at several losses")
-    bounds = _bounds(runs, free)
+        raise ValueError(f"runs: found {found}, expected at least {which.sum()} at several losses")
+    return _best(runs, _starts(runs, which), which)
+
+
+def polish_link(runs: Runs, link: Link, free: Sequence[str]) -> Link:
+    """Fit the link to other `runs` from `link` alone, `free` named and the rest held as it is."""
+    return _best(runs, link.theta[None, :], np.array([name in free for name in PARAMETERS]))
+
+
+def _best(runs: Runs, starts: FloatArray, free: BoolArray) -> Link:
+    """The best link from `starts` (P, 4), which agree in what is not free."""
+    bounds = _bounds(runs, free, starts[0])
     shares = runs.trials[None, :] / runs.trials.sum()
-    starts = _starts(runs, free)
     best = np.argsort(objective(starts, runs, shares)[0], kind="stable")[:_POLISHED]
     ends, values, arrived = _descend(runs, shares, starts[best], bounds)
     chosen = int(values.argmin())
@@ -190,16 +202,14 @@ def fit_link(runs: Runs) -> Link:
     accuracy = np.clip(evaluate(theta[None, :], runs.loss)[0][0], _EPSILON, 1 - _EPSILON)
     seen = runs.successes / runs.trials
     pearson = (runs.trials * (seen - accuracy) ** 2 / (accuracy * (1 - accuracy))).sum()
-    own = float(
-        (runs.trials * (special.xlogy(seen, seen) + special.xlog1py(1 - seen, -seen))).sum()
-    )
+    own = runs.trials * (special.xlogy(seen, seen) + special.xlog1py(1 - seen, -seen))
     return Link(
         theta=theta,
         status="failed" if not arrived[chosen] else "boundary" if hit else "converged",
         bounds_hit=hit,
         free=tuple(name for name, is_free in zip(PARAMETERS, free, strict=True) if is_free),
         dispersion=float(pearson) / max(runs.loss.size - int(free.sum()), 1),
-        deviance=2 * (float(values[chosen] * runs.trials.sum()) + own),
+        deviance=2 * float(values[chosen] * runs.trials.sum() + own.sum()),
         num_runs=int(runs.loss.size),
         num_sizes=int(runs.sizes.size),
     )
@@ -211,7 +221,7 @@ def refits_without_a_size(runs: Runs, link: Link) -> FloatArray:
     Each refit starts at the link and at the three best of its own dispersed starts.
     """
     free = np.array([name in link.free for name in PARAMETERS])
-    bounds = _bounds(runs, free)
+    bounds = _bounds(runs, free, link.theta)
     left = runs.trials * (runs.size != runs.sizes[:, None])
     shares = left / left.sum(axis=1, keepdims=True)
     starts = _starts(runs, free)
@@ -225,14 +235,16 @@ def refits_without_a_size(runs: Runs, link: Link) -> FloatArray:
     return np.asarray(ends.reshape(-1, num, 4)[np.arange(len(best)), best])
 
 
-def _bounds(runs: Runs, free: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Lowest and highest parameters, (4,) each: L0 within one range of losses beyond either end."""
+def _bounds(runs: Runs, free: BoolArray, held: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Lowest and highest parameters, (4,) each; what is not free stays at `held` (4,).
+
+    L0 may lie one range of the losses beyond either end.
+    """
     low, high = float(runs.loss.min()), float(runs.loss.max())
     span = high - low
-    floor, top = (0.0, 0.5) if free[2] else (runs.guess, runs.guess), (0.5, 1.0)
-    lower = [low - span, np.log(0.2 / span), floor[0], top[0] if free[3] else 1.0]
-    upper = [high + span, np.log(500 / span), floor[1], 1.0]
-    return np.array(lower), np.array(upper)
+    lower = np.array([low - span, np.log(0.2 / span), 0.0, 0.5])
+    upper = np.array([high + span, np.log(500 / span), 0.5, 1.0])
+    return np.where(free, lower, held), np.where(free, upper, held)
 
 
 def _starts(runs: Runs, free: BoolArray) -> FloatArray:

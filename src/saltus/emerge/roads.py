@@ -122,7 +122,8 @@ def two_step(seen: Ladder, like: Road | None = None) -> Road | Refusal:
         nats = np.exp(law.log_loss(params)[:, None] + apart)
         return np.asarray(link.accuracy(nats).mean(axis=1))
 
-    return Road(accuracy, f"{law.told}; {_told(link)}", int(sizes.size) - 3, law.form)
+    freedom = int(sizes.size) - len(law.parameters)
+    return Road(accuracy, f"{law.told}; {_told(link)}", freedom, law.form)
 
 
 def text_loss_road(losses: TextLosses) -> RoadMaker:
