@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from saltus.emerge.collapse import collapse
-from saltus.emerge.link import Runs, evaluate
+from saltus.emerge.logistic import Runs, evaluate
 
 THETA = np.array([[3.6, np.log(5.0), 0.02, 1.0]])
 

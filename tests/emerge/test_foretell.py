@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saltus.emerge.agreement import judge
+from saltus.emerge.agreement import compare_methods, judge
 from saltus.emerge.foretell import (
     FORETOLD_COLUMNS,
     PREDICTION_COLUMNS,
@@ -79,7 +79,7 @@ def test_seeds_that_scatter_are_averaged_on_the_link(bench: ModuleType) -> None:
     road = two_step(ladder.keep(ladder.params <= bench.SIZES[5]))
     assert isinstance(road, Road)
     np.testing.assert_allclose(
-        road.accuracy(bench.SIZES[6:]), truth.accuracy(bench.SIZES[6:]), atol=0.015
+        road.accuracy(bench.SIZES[6:]), truth.accuracy(bench.SIZES[6:]), atol=0.02
     )
 
 
@@ -112,6 +112,10 @@ def test_tables_have_every_cut_method_and_size(bench: ModuleType) -> None:
     assert (told["low"] <= told["predicted"]).all() and (told["predicted"] <= told["high"]).all()
     np.testing.assert_allclose(told["error"], told["predicted"] - told["actual"])
     assert (predictions.loc[predictions["status"] == "refused", "reason"] != "").all()
+    compared = compare_methods(predictions).set_index("method")
+    assert (compared["predicted"] + compared["refused"] == 6).all()
+    assert compared["common"].nunique() == 1
+    assert np.isnan(compared.loc["repeat", "inside_share"])
 
 
 def test_refusals_are_rows(bench: ModuleType) -> None:

@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from saltus.emerge.link import (
-    Runs,
-    evaluate,
-    fit_link,
-    objective,
-    parameter_intervals,
-    refits_without_a_size,
-)
+from saltus.emerge.link import fit_link, parameter_intervals, refits_without_a_size
+from saltus.emerge.logistic import Runs, evaluate, objective
 
 TRUTH = np.array([2.0, np.log(1.7), 0.03, 0.86])
 

@@ -1,6 +1,7 @@
-"""Whether a foretold threshold agrees with the one that the full ladder then showed."""
+"""What foretelling was worth: verdicts on thresholds, errors of accuracies by method."""
 
 import numpy as np
+import pandas as pd
 
 from saltus.emerge.labels import format_count, format_interval
 from saltus.emerge.outcome import Threshold
@@ -66,3 +67,33 @@ def _label(estimate: float | None, low: float | None, high: float | None) -> str
     end = "?" if high is None else format_count(high)
     centre = "none within reach" if estimate is None else format_count(estimate)
     return f"{centre} [{start}, {end}]"
+
+
+def compare_methods(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Errors per method, of the table of predictions (`saltus.emerge.foretell`).
+
+    One row per method: `predicted` and `refused` rows; and on the `common` rows alone, which every
+    method predicts, `mean_absolute_error` of accuracy, `inside_share` of the 95 % intervals and
+    their `mean_width` (nan without intervals). Rows of one ladder share seeds and sizes: the share
+    inside is no coverage.
+    """
+    keys = ["task", "arm", "cut", "params_nonembedding"]
+    told = predictions[predictions["status"] != "refused"]
+    methods = predictions["method"].nunique()
+    common = told.groupby(keys)["method"].transform("nunique") == methods
+    rows = []
+    for method, own in predictions.groupby("method", sort=False):
+        shared = told[common & (told["method"] == method)]
+        inside = shared["inside"].dropna().astype(float)
+        rows.append(
+            {
+                "method": method,
+                "predicted": int((own["status"] != "refused").sum()),
+                "refused": int((own["status"] == "refused").sum()),
+                "common": len(shared),
+                "mean_absolute_error": float(shared["error"].astype(float).abs().mean()),
+                "inside_share": float(inside.mean()) if len(inside) else float("nan"),
+                "mean_width": float((shared["high"] - shared["low"]).astype(float).mean()),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from saltus.emerge.link import Link, Runs, fit_link, polish_link
+from saltus.emerge.link import Link, fit_link, polish_link
+from saltus.emerge.logistic import Runs
 from saltus.law.intervals import jackknife_error
 
 FloatArray = NDArray[np.float64]

@@ -56,6 +56,7 @@ _NEEDED = (
     "task", "arm", "params_nonembedding", "horizon", "target_nll", "loss_text", "successes",
     "items", "guess_rate",
 )  # fmt: skip
+_NUMBERS = ("cut", "params_nonembedding", "predicted", "low", "high", "actual", "error")
 _STEP = 0.005  # decades between the points of the search for a crossing
 
 
@@ -166,10 +167,15 @@ def foretell_table(
         for rows, threshold_rows in _cuts(ladder, text_losses):
             predictions += [{**named, **row} for row in rows]
             thresholds += [{**named, **row} for row in threshold_rows]
-    return (
-        pd.DataFrame(predictions, columns=list(PREDICTION_COLUMNS)),
-        pd.DataFrame(thresholds, columns=list(FORETOLD_COLUMNS)),
-    )
+    return _typed(predictions, PREDICTION_COLUMNS), _typed(thresholds, FORETOLD_COLUMNS)
+
+
+def _typed(rows: list[Mapping[str, object]], columns: tuple[str, ...]) -> pd.DataFrame:
+    """The rows as a table: numbers as floats, null where there is none; `inside` may be null."""
+    table = pd.DataFrame(rows, columns=list(columns))
+    numbers = [name for name in _NUMBERS if name in columns]
+    table[numbers] = table[numbers].astype(np.float64)
+    return table.astype({"inside": "boolean"}) if "inside" in columns else table
 
 
 def _cuts(
@@ -202,10 +208,16 @@ def _cuts(
                 [{**named, "already_seen": already, **_threshold(made, actual, already)}],
             )
         repeated = Foretelling(
-            np.full(held.size, means[num - 1]), *np.full((2, held.size), np.nan),
-            log_threshold=None, log_low=None, log_high=None, log_range=(0.0, 0.0), told="",
+            predicted=np.full(held.size, means[num - 1]),
+            low=np.full(held.size, np.nan),
+            high=np.full(held.size, np.nan),
+            log_threshold=None,
+            log_low=None,
+            log_high=None,
+            log_range=(0.0, 0.0),
+            told="",
             reason="a baseline without interval",
-        )  # fmt: skip
+        )
         rows = _accuracies(repeated, held, shown)
         yield [{**base, "method": REPEAT, **row} for row in rows], []
 

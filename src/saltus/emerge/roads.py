@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from saltus.emerge import psychometric
-from saltus.emerge.link import BoolArray, Link, Runs, fit_link
+from saltus.emerge.link import Link, fit_link
+from saltus.emerge.logistic import BoolArray, Runs
 from saltus.emerge.sizelaw import FORMS, fit_size_law
 
 FloatArray = NDArray[np.float64]
@@ -50,8 +51,11 @@ class Ladder:
     @classmethod
     def of(cls, cell: pd.DataFrame) -> "Ladder":
         """From rows of the `scores` table that share task and arm."""
-        columns = (cell[name].to_numpy(np.float64) for name in _COLUMNS)
-        return cls(*columns, guess=float(cell["guess_rate"].mean()))
+        params, horizon, target, text, successes, items = (
+            cell[name].to_numpy(np.float64) for name in _COLUMNS
+        )
+        guess = float(cell["guess_rate"].mean())
+        return cls(params, horizon, target, text, successes, items, guess)
 
     @property
     def sizes(self) -> FloatArray:
