@@ -25,16 +25,22 @@ MIDDLE, STEEPNESS, FLOOR = 1.8, 1.8, 0.01
 
 @dataclass(frozen=True)
 class Truth:
-    """log nats = level - slope log N, whose half point lies at `params`; scatter of log nats."""
+    """log nats = level - slope log N, whose half point lies at `params`; scatter of log nats.
+
+    With a `plateau` in nats no size does worse, 1/nats = 1/plateau + 1/power: the law fitted is
+    then wrong in its form, since the truth falls late and fast.
+    """
 
     params: float
     slope: float = 0.33
     size_sd: float = 0.0
     seed_sd: float = 0.1
+    plateau: float = np.inf
 
     def log_nats(self, params: np.ndarray) -> np.ndarray:
         at_half = np.log(MIDDLE) + self.slope * np.log(self.params)
-        return at_half - self.slope * np.log(params)
+        power = at_half - self.slope * np.log(params)
+        return -np.logaddexp(-power, -np.log(self.plateau))
 
     def accuracy(self, params: np.ndarray) -> np.ndarray:
         """Mean over seeds at the longest horizon, on the law."""
@@ -74,7 +80,7 @@ def simulate(truth: Truth, seed: int, num_seeds: int = 5, items: int = 300) -> L
     )
 
 
-def measure(truth: Truth, num_sizes: int, ladders: int, first: int = 0) -> dict[str, float]:
+def measure(truth: Truth, num_sizes: int, ladders: int, first: int = 0) -> dict[str, float | None]:
     """Coverage of the threshold and of the next size's mean accuracy, and how wide they are."""
     at = truth.threshold()
     held, widths, inside, errors, misses, refused, open_ends = [], [], [], [], [], 0, 0
@@ -99,6 +105,7 @@ def measure(truth: Truth, num_sizes: int, ladders: int, first: int = 0) -> dict[
         "sizes_used": num_sizes,
         "size_sd": truth.size_sd,
         "seed_sd": truth.seed_sd,
+        "plateau": truth.plateau if np.isfinite(truth.plateau) else None,
         "decades_beyond": float(np.log10(at / SIZES[num_sizes - 1])),
         "ladders": ladders,
         "refused": refused,
@@ -119,9 +126,10 @@ def main() -> None:
     parser.add_argument("--ladders", type=int, default=200)
     ladders = parser.parse_args().ladders
     for num_sizes in (5, 6, 7):
-        for size_sd in (0.0, 0.1):
-            place = float(SIZES[num_sizes - 1] * 10**0.3)
-            truth = Truth(params=place, size_sd=size_sd)
+        place = float(SIZES[num_sizes - 1] * 10**0.3)
+        for size_sd, plateau in ((0.0, np.inf), (0.1, np.inf), (0.2, np.inf), (0.1, 5.0)):
+            slope = 0.33 if np.isinf(plateau) else 0.6
+            truth = Truth(place, slope=slope, size_sd=size_sd, plateau=plateau)
             print(json.dumps(measure(truth, num_sizes, ladders)), flush=True)
 
 

@@ -19,8 +19,8 @@ def judge(
     """Verdict `agree`, `disagree` or `cannot say`, and `verdict_text`, a plain sentence.
 
     estimate, low, high: the foretold threshold and its 95 % interval in parameters; None is refused
-    or open. `disagree` if the two intervals share no size. `agree` if they do and the foretold one
-    is at most a decade wide: wider ones agree with much. A ladder that never reaches the level
+    or open. `disagree` if the two intervals share no size. `agree` if they do and neither is wider
+    than a decade: wider ones agree with much. A ladder that never reaches the level
     gives an interval open above, which a foretold one agrees with only if it starts beyond what the
     ladder rules out. Where the ladder is undecided, or either interval is missing, it cannot be
     said. `already_seen`: a size below the cut reached the level, so that the threshold was not
@@ -56,6 +56,8 @@ def _compare(
         return "cannot say", f"{both}: the foretold interval begins below what the ladder rules out"
     if low is None or high is None or high > low * 10**WIDEST_DECADES:
         return "cannot say", f"{both}: the foretold interval is wider than a decade"
+    if not found_high <= (found_low or actual.smallest) * 10**WIDEST_DECADES:
+        return "cannot say", f"{both}: the ladder's own interval is wider than a decade"
     return "agree", f"{both}: the intervals overlap"
 
 
