@@ -2,7 +2,7 @@
 
     Acc(L) = b + a / (1 + exp(-k (L - L0))),    k < 0,    0 <= b <= b + a <= 1
 
-Bhagia et al. 2024 (OLMo's two-step ladder), equation 3. L is a loss of the run: nats per answer of
+Bhagia et al. 2024 (the two-step prediction of OLMo). L is a loss of the run: nats per answer of
 the target, or nats per token of text. Each run counts its successes among its items; the sum of
 
     -n [y log Acc(L) + (1 - y) log(1 - Acc(L))],    y the share of successes of n items
