@@ -83,6 +83,14 @@ def test_a_cell_without_right_answers_has_a_probability() -> None:
     assert 1 <= row["effective_items"] <= row["items"] == 300
 
 
+def test_a_mean_that_few_items_carry_has_no_limits() -> None:
+    table = items(runs=1)
+    table["target_nll"] = np.where(table["item"] < 5, 1.0, 20.0)
+    row = probability_table(table).iloc[0]
+    assert row["effective_items"] == pytest.approx(5, rel=1e-4)
+    assert np.isnan(row["probability_low"]) and row["probability"] > 0
+
+
 def test_greedy_less_sampling_is_a_paired_difference() -> None:
     table = items(runs=1)
     row = probability_table(table).iloc[0]

@@ -15,6 +15,7 @@ from saltus.errors import TableError
 
 FloatArray = NDArray[np.float64]
 
+MIN_EFFECTIVE = 30
 PROBABILITY_COLUMNS = (
     "run",
     "task",
@@ -47,9 +48,9 @@ def probability_table(items: pd.DataFrame) -> pd.DataFrame:
     """Probability of the target answer per run × task × arm, and greedy decoding beside it.
 
     items: within the training distribution count. `probability` is the mean of exp(−target_nll)
-    with the 95 % limits of `log_mean_interval`, which cover the choice of items for this one model
-    and need `effective_items`, (Σp)²/Σp², to be more than a few: where one item carries the mean
-    they say little. `exact_match` has Clopper-Pearson limits, exact at 0 of n. `difference` is
+    with the 95 % limits of `log_mean_interval`, which cover the choice of items for this one model;
+    null below 30 `effective_items`, (Σp)²/Σp²: few items carry the mean then, and others may not be
+    among those asked. `exact_match` has Clopper-Pearson limits, exact at 0 of n. `difference` is
     greedy less sampling, mean of exact − p over items, limits by t. Raises TableError for a missing
     column or a null.
     """
@@ -59,7 +60,10 @@ def probability_table(items: pd.DataFrame) -> pd.DataFrame:
     for (run, task, arm), cell in inside.groupby(["run", "task", "arm"], sort=True):
         probability = np.exp(-cell["target_nll"].to_numpy(np.float64))
         exact = cell["exact"].to_numpy(np.float64)
+        effective = probability.sum() ** 2 / (probability**2).sum()
         low, high = log_mean_interval(probability)
+        if effective < MIN_EFFECTIVE:
+            low = high = float("nan")
         gap = exact - probability
         reach = float(stats.t.ppf(0.975, gap.size - 1) * gap.std(ddof=1) / np.sqrt(gap.size))
         exact_low, exact_high = clopper_pearson(exact.sum(), exact.size)
@@ -75,7 +79,7 @@ def probability_table(items: pd.DataFrame) -> pd.DataFrame:
                 "probability": probability.mean(),
                 "probability_low": low,
                 "probability_high": high,
-                "effective_items": probability.sum() ** 2 / (probability**2).sum(),
+                "effective_items": effective,
                 "difference": gap.mean(),
                 "difference_low": gap.mean() - reach,
                 "difference_high": gap.mean() + reach,
