@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from saltus.emerge.resolution import agreement_table
-from saltus.probe.arithmetic import item_table, make_exams, target_logits
-from saltus.probe.sampled import DRAWS, SAMPLED_ITEMS
+from saltus.probe.arithmetic import item_table, make_exams
+from saltus.probe.sampled import DRAWS, SAMPLED_ITEMS, count_matches
 
 RUNS = ["first", "second"]
 
@@ -58,21 +58,13 @@ def test_draws_agree_with_the_probability_of_the_target(table: pd.DataFrame) -> 
 
 
 def test_a_wrong_probability_is_noticed(table: pd.DataFrame) -> None:
-    # A terminator left out: as if the last token cost nothing.
-    last = table["token_nll"].map(lambda losses: losses[-1])
-    wrong = table.assign(target_nll=table["target_nll"] - 3 * last - 0.3)
-    assert (
-        agreement_table(wrong.assign(target_nll=wrong["target_nll"].clip(0)))["p_value"] < 1e-3
-    ).all()
+    wrong = table.assign(target_nll=0.6 * table["target_nll"])
+    assert (agreement_table(wrong)["p_value"] < 1e-4).all()
 
 
-def test_sampling_costs_less_than_the_rest_of_the_items(pupils: Any) -> None:
-    from saltus.probe.sampled import count_matches
-
+def test_sampling_costs_less_than_the_rest_of_two_thousand_items(pupils: Any) -> None:
     (exam, _) = make_exams(pupils.mixture.drills[0], pupils.mixture, pupils.alphabet, 2_000, 0)
     start = time.process_time()
-    with torch.no_grad():
-        target_logits(pupils.parameters, exam, pupils.shape)
     item_table(pupils.parameters, exam, pupils.shape, pupils.alphabet, RUNS, torch.ones(2), seed=1)
     whole = time.process_time() - start
     start = time.process_time()

@@ -135,12 +135,12 @@ def compare(arm: Threshold | None, reference: Threshold | None) -> dict[str, obj
     if low is None and high is None:
         return _undecided(f"{censored}, and no limit is known") | labels
     label = f"> {low:.2g}" if low is not None else f"< {high:.2g}"
-    bound = {"status": "bound", "ratio": None, "low": low, "high": high, "label": label}
-    return bound | {"reason": censored} | labels
+    bound: dict[str, object] = {"status": "bound", "ratio": None, "low": low, "high": high}
+    return bound | {"label": label, "reason": censored} | labels
 
 
 def _undecided(reason: str) -> dict[str, object]:
-    found = {"status": "undecided", "ratio": None, "low": None, "high": None}
+    found: dict[str, object] = {"status": "undecided", "ratio": None, "low": None, "high": None}
     return found | {"label": "undecided", "reason": reason}
 
 
@@ -159,7 +159,7 @@ def _estimated(arm: Threshold, reference: Threshold) -> dict[str, object]:
         low = None if down is None else float(ratio / 10**down)
         high = None if up is None else float(ratio * 10**up)
     ends = ("open" if end is None else f"{end:.2g}" for end in (low, high))
-    found = {"status": "estimated", "ratio": ratio, "low": low, "high": high}
+    found: dict[str, object] = {"status": "estimated", "ratio": ratio, "low": low, "high": high}
     return found | {"label": f"{ratio:.2g} [{', '.join(ends)}]", "reason": ""}
 
 

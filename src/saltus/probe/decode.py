@@ -83,19 +83,18 @@ def sample(
     cache = Cache([], [])
     scores = logits(parameters, prompts.expand(replicas, -1, -1), shape, cache)
     scores = scores.view(replicas, batch, -1, shape.vocabulary)[:, :, -1]
-    scores = scores.repeat_interleave(draws, 1)
     # All draws share the prompt: it is read once, and what it left in the cache is copied.
     cache = Cache(*([x.repeat_interleave(draws, 0) for x in y] for y in (cache.keys, cache.values)))
-    finished = torch.zeros(scores.shape[:2], dtype=torch.bool, device=prompts.device)
+    finished = torch.zeros(replicas, batch * draws, dtype=torch.bool, device=prompts.device)
     tokens: list[Tensor] = []
     while True:
         uniform = torch.stack(
-            [torch.rand(batch * draws, 1, generator=generator) for generator in generators]
+            [torch.rand(batch * draws, generator=generator) for generator in generators]
         ).to(prompts.device)
-        reached = scores.float().softmax(-1).cumsum(-1)
-        chosen = torch.searchsorted(reached, uniform * reached[..., -1:], right=True)[..., 0]
-        chosen = chosen.clamp_max(shape.vocabulary - 1)
-        chosen = torch.where(finished, terminator, chosen)
+        reached = scores.float().softmax(-1).cumsum(-1)  # (R, B, V), then (R, B·N, V)
+        level = uniform.view(*reached.shape[:2], -1) * reached[..., -1:]
+        chosen = torch.searchsorted(reached, level, right=True).view_as(finished)
+        chosen = torch.where(finished, terminator, chosen.clamp_max(shape.vocabulary - 1))
         tokens.append(chosen)
         finished = finished | (chosen == terminator)
         if len(tokens) == max_tokens or bool(finished.all()):

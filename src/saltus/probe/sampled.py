@@ -15,11 +15,11 @@ from saltus.data.writing import BLANK, Alphabet
 from saltus.model.shape import Shape
 from saltus.probe.decode import sample
 
-SAMPLED_ITEMS = 32
+SAMPLED_ITEMS = 16
 """Problems of each task and arm that are sampled: the first ones, balanced by carries."""
 DRAWS = 64
-GROUP_LOGITS = 1 << 24
-"""How many logits of one replica are held at once."""
+GROUP_LOGITS = 1 << 18
+"""How many logits of one replica are held at once: larger groups fall out of the CPU's cache."""
 
 
 def is_sampled(item: np.ndarray) -> np.ndarray:
