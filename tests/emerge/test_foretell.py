@@ -18,7 +18,7 @@ from saltus.emerge.foretell import (
 from saltus.emerge.roads import Ladder, Refusal, Road, interpolated, text_loss_road, two_step
 from saltus.emerge.sizelaw import aicc, fit_size_law
 from saltus.emerge.textloss import lawful_text_losses
-from saltus.emerge.threshold import threshold_along_size
+from saltus.emerge.threshold import threshold_along_scale
 from saltus.errors import TableError
 from saltus.law.forms import Chinchilla
 
@@ -191,14 +191,14 @@ def test_road_through_text_loss_refits_the_law_with_the_link(bench: ModuleType) 
 def test_verdicts() -> None:
     sizes = np.repeat(10 ** np.linspace(3, 5, 8), 5)
     share = 1 / (1 + np.exp(-(np.log10(sizes) - 4) / 0.1))
-    actual = threshold_along_size(sizes, np.round(500 * share), np.full(40, 500), 0.0)
+    actual = threshold_along_scale(sizes, np.round(500 * share), np.full(40, 500), 0.0)
     assert actual.status == "crossed"
     assert judge(1e4, 5e3, 2e4, actual, False)["verdict"] == "agree"
     assert judge(1e5, 6e4, 2e5, actual, False)["verdict"] == "disagree"
     assert judge(1e4, 1e3, 2e5, actual, False)["verdict"] == "cannot say"
     assert judge(None, None, None, actual, False)["verdict"] == "cannot say"
     assert judge(1e6, 2e5, None, actual, False)["verdict"] == "disagree"
-    never = threshold_along_size(sizes, np.zeros(40), np.full(40, 500), 0.0)
+    never = threshold_along_scale(sizes, np.zeros(40), np.full(40, 500), 0.0)
     assert never.status == "above largest"
     assert judge(1e6, 2e5, None, never, False)["verdict"] == "agree"
     assert judge(1e6, 5e2, 7e2, never, False)["verdict"] == "disagree"

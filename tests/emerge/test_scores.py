@@ -65,6 +65,7 @@ def tables(seed: int = 0, per_cell: int = 40) -> tuple[pd.DataFrame, pd.DataFram
                 "confidence": rng.random(per_cell),
                 "in_distribution": np.arange(per_cell) < 30,
                 "guess_rate": 0.02,
+                "neighbour_exact": rng.random(per_cell) < 0.1,
             }
         )
         for run, task in cells
@@ -90,6 +91,8 @@ def test_table_equals_a_plain_loop_over_items_in_distribution() -> None:
             mine["digits_correct"].sum() / mine["digits"].sum()
         )
         assert row.target_nll == pytest.approx(mine["target_nll"].mean())
+        assert row.brier == pytest.approx(((mine["confidence"] - mine["exact"]) ** 2).mean())
+        assert row.neighbour_accuracy == pytest.approx(mine["neighbour_exact"].mean())
         assert row.distinct_items == 25
     assert scores["params_total"].tolist() == [4600, 4600, 13000, 13000]
 

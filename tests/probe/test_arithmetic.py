@@ -42,7 +42,9 @@ def table(pupils: Any) -> pd.DataFrame:
     for drill in pupils.mixture.drills:
         exam = exam_of(pupils, drill)
         parts.append(
-            item_table(pupils.parameters, exam, pupils.shape, pupils.alphabet, RUNS, TEMPERATURES)
+            item_table(
+                pupils.parameters, exam, pupils.shape, pupils.alphabet, RUNS, TEMPERATURES, 0
+            )
         )
     return pd.concat(parts, ignore_index=True)
 
@@ -129,7 +131,7 @@ def test_replicas_answer_as_they_do_alone(pupils: Any, table: pd.DataFrame) -> N
     exam = exam_of(pupils, pupils.mixture.drills[0])
     for r, run in enumerate(RUNS):
         alone = item_table(
-            pupils.alone(r), exam, pupils.shape, pupils.alphabet, [run], TEMPERATURES[r : r + 1]
+            pupils.alone(r), exam, pupils.shape, pupils.alphabet, [run], TEMPERATURES[r : r + 1], 0
         )
         both = table[(table["run"] == run) & (table["task"] == exam.drill.task)]
         assert both["prediction"].tolist() == alone["prediction"].tolist()
@@ -154,7 +156,7 @@ def test_an_untrained_model_that_never_stops_is_wrong_and_unfinished(pupils: Any
     parameters["embedding"][:, pupils.alphabet.separator] = 0.0
     parameters["embedding"][:, :10] *= 40
     exam = exam_of(pupils, pupils.mixture.drills[0], items=20)
-    found = item_table(parameters, exam, pupils.shape, pupils.alphabet, RUNS, TEMPERATURES)
+    found = item_table(parameters, exam, pupils.shape, pupils.alphabet, RUNS, TEMPERATURES, 0)
     assert found["prediction"].str.endswith("…").all()
     assert not found["exact"].any()
 

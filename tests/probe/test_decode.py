@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from saltus.model.transformer import logits
-from saltus.probe.decode import Decoded, fit_temperature, greedy
+from saltus.probe.decode import Decoded, fit_temperature, greedy, sample
 
 
 def prompts_of_one_length(pupils: Any, count: int = 12) -> Tensor:
@@ -142,3 +142,46 @@ def test_a_replica_of_nan_leaves_its_neighbours_alone() -> None:
     expected = fit_temperature(scores[1:], targets[1:])
     scores[0] = torch.nan
     assert fit_temperature(scores, targets)[1:].tolist() == pytest.approx(expected.tolist())
+
+
+def test_draws_follow_the_distribution_and_stop(pupils: Any) -> None:
+    prompts, stop, draws = prompts_of_one_length(pupils, 3), pupils.alphabet.separator, 4_000
+    drawn = sample(
+        pupils.parameters,
+        prompts,
+        pupils.shape,
+        draws=draws,
+        seeds=[5, 6],
+        terminator=stop,
+        max_tokens=5,
+    )
+    assert drawn.shape[:3] == (2, 3, draws)
+    ended = (drawn == stop).cumsum(3) > 0
+    assert (drawn[ended] == stop).all()
+    for r, b in [(r, b) for r in range(2) for b in range(3)]:
+        distinct, counts = drawn[r, b].unique(dim=0, return_counts=True)
+        for answer, count in zip(distinct.tolist(), counts.tolist(), strict=True):
+            cut = answer[: answer.index(stop) + 1] if stop in answer else answer
+            text = torch.tensor([[[*prompts[b].tolist(), *cut]]])
+            logs = logits(pupils.alone(r), text, pupils.shape)[0].log_softmax(-1)
+            places = range(prompts.shape[1] - 1, text.shape[2] - 1)
+            p = float(sum(logs[place, token] for place, token in zip(places, cut, strict=True)))
+            p = float(np.exp(p))
+            # Five standard deviations, of about a thousand answers; rare ones by Poisson.
+            assert abs(count - draws * p) < 5 * np.sqrt(draws * p * (1 - p)) + 4
+
+
+def test_a_replica_draws_the_same_in_any_company(pupils: Any) -> None:
+    prompts = prompts_of_one_length(pupils)
+    keywords: dict[str, Any] = {
+        "draws": 8,
+        "terminator": pupils.alphabet.separator,
+        "max_tokens": 5,
+    }
+    both = sample(pupils.parameters, prompts, pupils.shape, seeds=[5, 6], **keywords)
+    for r in range(2):
+        alone = sample(pupils.alone(r), prompts, pupils.shape, seeds=[5 + r], **keywords)
+        width = alone.shape[3]
+        same = (both[r, :, :, :width] == alone[0]).all(-1).float().mean()
+        assert same > 0.99, "a draw on the very edge of two tokens may fall to either"
+    assert not torch.equal(both[0], both[1])

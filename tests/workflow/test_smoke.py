@@ -33,7 +33,7 @@ COLUMNS = {
     "items": """
         run task arm item prompt target prediction exact digits_correct digits edit_distance
         target_nll token_nll target_tokens confidence confidence_tempered in_distribution shift
-        guess_rate carries""",
+        guess_rate carries neighbour_exact sampled sampled_exact""",
     "tokens": "run domain document temperature confidence correct nll brier",
     "losses": "run domain split tokens bytes loss bits_per_byte",
     "curves": """
@@ -41,7 +41,8 @@ COLUMNS = {
     "scores": """
         run size seed horizon params_nonembedding params_total tokens flops_exact loss_text task
         arm items successes exact_match exact_match_low exact_match_high expected_exact_match
-        digit_accuracy edit_distance target_nll confidence guess_rate distinct_items""",
+        digit_accuracy edit_distance target_nll confidence brier guess_rate neighbour_accuracy
+        distinct_items""",
     "thresholds": """
         task arm axis size level status estimate low high label censored first_crossing_low
         first_crossing_high sustained_crossing_low sustained_crossing_high n50 n50_low n50_high

@@ -35,7 +35,7 @@ from saltus.emerge.roads import (
     two_step,
 )
 from saltus.emerge.scores import require_columns
-from saltus.emerge.threshold import threshold_along_size
+from saltus.emerge.threshold import threshold_along_scale
 from saltus.law.intervals import jackknife_error
 
 FloatArray = NDArray[np.float64]
@@ -184,7 +184,7 @@ def _cuts(
     """Rows of accuracies and of thresholds of one ladder, cut by cut and method by method."""
     last = ladder.longest
     sizes, means = last.sizes, last.means()
-    actual = threshold_along_size(last.params, last.successes, last.trials, ladder.guess, LEVEL)
+    actual = threshold_along_scale(last.params, last.successes, last.trials, ladder.guess, LEVEL)
     roads: dict[str, RoadMaker | None] = {
         "two-step": two_step,
         "text loss": None if text_losses is None else text_loss_road(text_losses),

@@ -26,6 +26,7 @@ ITEM_COLUMNS = (
     "confidence",
     "in_distribution",
     "guess_rate",
+    "neighbour_exact",
 )
 RUN_COLUMNS = (
     "run",
@@ -52,9 +53,12 @@ SCORE_COLUMNS = (
     "edit_distance",
     "target_nll",
     "confidence",
+    "brier",
     "guess_rate",
+    "neighbour_accuracy",
     "distinct_items",
 )
+_NOT_NULL = ("exact", "digits_correct", "digits", "target_nll", "confidence", "neighbour_exact")
 
 FloatArray = NDArray[np.float64]
 
@@ -116,6 +120,37 @@ def require_columns(table: pd.DataFrame, name: str, columns: Iterable[str]) -> N
             raise TableError(f"{name}: no column '{column}'{hint}")
 
 
+def items_inside(
+    items: pd.DataFrame, columns: Iterable[str], not_null: Iterable[str]
+) -> pd.DataFrame:
+    """Return `columns` of the items within the training distribution.
+
+    Raises TableError for a missing column, or a null in one of `not_null`.
+    """
+    require_columns(items, "items", columns)
+    inside = items.loc[items["in_distribution"].astype(bool), list(columns)]
+    nulls = inside[list(not_null)].isna().sum()
+    if nulls.any():
+        column = str(nulls.idxmax())
+        raise TableError(f"items: {int(nulls.max())} nulls in '{column}', expected none")
+    return inside
+
+
+def with_run_columns(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return `table`, one of whose columns is `run`, with `RUN_COLUMNS` of `runs` beside it.
+
+    Raises TableError for a missing column, and for a run that `runs` lacks or lists twice.
+    """
+    require_columns(runs, "runs", RUN_COLUMNS)
+    if runs["run"].duplicated().any():
+        twice = runs.loc[runs["run"].duplicated(), "run"].iloc[0]
+        raise TableError(f"runs: '{twice}' stands in two rows, expected one row per run")
+    unknown = set(table["run"]) - set(runs["run"])
+    if unknown:
+        raise TableError(f"items: run '{min(unknown)}' is not in runs")
+    return table.merge(runs[list(RUN_COLUMNS)], on="run", how="left", validate="many_to_one")
+
+
 def score_table(items: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Score every run × task × arm on its items within the training distribution.
 
@@ -124,27 +159,22 @@ def score_table(items: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     `exact_match` with its 95 % Wilson limits, `expected_exact_match` = mean of exp(−target_nll)
     (the score of sampling rather than of greedy decoding; Schaeffer et al. 2023),
     `digit_accuracy` = share of all answer digits that are right, means of `edit_distance`,
-    `target_nll` (nats per answer) and `confidence`, and `distinct_items` (different prompts).
+    `target_nll` (nats per answer) and `confidence`, `brier` = mean of (confidence − exact)² (Brier
+    1950, of the whole answer), `neighbour_accuracy` = what answering as the nearest training
+    problem would score, and `distinct_items` (different prompts).
     Wilson counts items only; the spread between seeds belongs to the threshold.
 
     Raises TableError for a missing column, a run that `runs` lacks or lists twice, or a null
     in a scored column.
     """
-    require_columns(items, "items", ITEM_COLUMNS)
-    require_columns(runs, "runs", RUN_COLUMNS)
-    if runs["run"].duplicated().any():
-        twice = runs.loc[runs["run"].duplicated(), "run"].iloc[0]
-        raise TableError(f"runs: '{twice}' stands in two rows, expected one row per run")
-    inside = items.loc[items["in_distribution"].astype(bool), list(ITEM_COLUMNS)]
+    inside = items_inside(items, ITEM_COLUMNS, _NOT_NULL)
     if inside.empty:
         return pd.DataFrame(columns=list(SCORE_COLUMNS))
-    nulls = inside[["exact", "digits_correct", "digits", "target_nll", "confidence"]].isna().sum()
-    if nulls.any():
-        column = str(nulls.idxmax())
-        raise TableError(f"items: {int(nulls.max())} nulls in '{column}', expected none")
 
+    exact = inside["exact"].astype(np.float64)
     grouped = inside.assign(
-        exact=inside["exact"].astype(np.float64),
+        exact=exact,
+        brier=(inside["confidence"] - exact) ** 2,
         probability=np.exp(-inside["target_nll"].to_numpy(np.float64)),
         prompt=pd.factorize(inside["prompt"])[0],
     ).groupby(["run", "task", "arm"], sort=False, observed=True)
@@ -157,7 +187,9 @@ def score_table(items: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         edit_distance=("edit_distance", "mean"),
         target_nll=("target_nll", "mean"),
         confidence=("confidence", "mean"),
+        brier=("brier", "mean"),
         guess_rate=("guess_rate", "mean"),
+        neighbour_accuracy=("neighbour_exact", "mean"),
         distinct_items=("prompt", "nunique"),
     ).reset_index()
     scores["successes"] = scores["successes"].astype(np.int64)
@@ -167,9 +199,6 @@ def score_table(items: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     )
     scores["digit_accuracy"] = scores["digits_correct"] / scores["digits"]
 
-    unknown = set(scores["run"]) - set(runs["run"])
-    if unknown:
-        raise TableError(f"items: run '{min(unknown)}' is not in runs")
-    merged = scores.merge(runs[list(RUN_COLUMNS)], on="run", how="left", validate="many_to_one")
+    merged = with_run_columns(scores, runs)
     order = ["params_nonembedding", "horizon", "seed", "task", "arm", "run"]
     return merged.sort_values(order, ignore_index=True)[list(SCORE_COLUMNS)]

@@ -25,6 +25,8 @@ from saltus.data.writing import (
 from saltus.model.shape import Shape
 from saltus.model.transformer import logits
 from saltus.probe.decode import fit_temperature, greedy
+from saltus.probe.neighbour import neighbour_exact
+from saltus.probe.sampled import DRAWS, count_matches, is_sampled
 
 LOGIT_BUDGET = 1 << 24
 VALIDATION_SHARE = 0.2
@@ -35,20 +37,23 @@ class Exam:
     """The held-out problems of one drill as tokens.
 
     `prompt` (B, P) with the leading separator, blanks at the end; `target` (B, A) ends with the
-    terminator, blanks after it; `carries` (B,).
+    terminator, blanks after it; `carries` (B,); `neighbour` (B,) is the share of the nearest
+    training problems with the right answer.
     """
 
     drill: Drill
     prompt: np.ndarray
     target: np.ndarray
     carries: np.ndarray
+    neighbour: np.ndarray
 
     def __len__(self) -> int:
         return len(self.carries)
 
     def part(self, index: np.ndarray) -> "Exam":
         """Return the problems at `index`."""
-        return Exam(self.drill, self.prompt[index], self.target[index], self.carries[index])
+        columns = (self.prompt, self.target, self.carries, self.neighbour)
+        return Exam(self.drill, *(column[index] for column in columns))
 
 
 def make_exams(
@@ -67,7 +72,8 @@ def make_exams(
     separator = np.full((len(problems), 1), alphabet.separator)
     (prompt,) = squeeze(np.concatenate([separator, written.prompt], 1))
     (target,) = squeeze(np.concatenate([written.answer, separator], 1))
-    exam = Exam(drill, prompt, target, problems.carries)
+    neighbour = neighbour_exact(problems, drill.task, mixture.held_out_share, mixture.salt)
+    exam = Exam(drill, prompt, target, problems.carries, neighbour)
     is_validation = np.arange(len(exam)) % round(1 / VALIDATION_SHARE) == 0
     return exam.part(np.flatnonzero(~is_validation)), exam.part(np.flatnonzero(is_validation))
 
@@ -113,8 +119,9 @@ def item_table(
     alphabet: Alphabet,
     runs: list[str],
     temperatures: Tensor,  # (R,)
+    seed: int,
 ) -> pd.DataFrame:
-    """Return the `items` rows of one drill for all runs."""
+    """Return the `items` rows of one drill for all runs; their names and `seed` set the draws."""
     device = temperatures.device
     scores, real = target_logits(parameters, exam, shape)
     targets = torch.from_numpy(np.where(exam.target == BLANK, 0, exam.target)).to(device)
@@ -139,6 +146,10 @@ def item_table(
             max_tokens=answer_width(exam.drill.task) + 3,
         )
         generated = decoded.tokens.cpu().numpy()
+        asked = chosen[is_sampled(chosen)]
+        matches = count_matches(
+            parameters, exam.prompt[asked, :length], exam.target[asked], shape, alphabet, runs, seed
+        )
         for row, run in enumerate(runs):
             predictions = [
                 _answer_text(tokens, bool(done), alphabet)
@@ -173,6 +184,9 @@ def item_table(
                         "shift": pd.array([None] * len(chosen), dtype="string"),
                         "guess_rate": guess,
                         "carries": exam.carries[chosen],
+                        "neighbour_exact": exam.neighbour[chosen],
+                        "sampled": _where_sampled(chosen, DRAWS),
+                        "sampled_exact": _where_sampled(chosen, matches[row]),
                     }
                 )
             )
@@ -188,10 +202,19 @@ def no_items() -> pd.DataFrame:
         **dict.fromkeys(("exact", "in_distribution"), "bool"),
         **dict.fromkeys(("target_nll", "confidence", "confidence_tempered"), "float64"),
         **dict.fromkeys(("temperature", "guess_rate"), "float64"),
+        "neighbour_exact": "float64",
+        **dict.fromkeys(("sampled", "sampled_exact"), "Int64"),
         "token_nll": "object",
         "shift": "string",
     }
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+
+
+def _where_sampled(chosen: np.ndarray, values: np.ndarray | int) -> pd.Series:
+    """Return `values` at those of the problems `chosen` (n,) that are sampled, null elsewhere."""
+    column = pd.Series(pd.NA, index=range(len(chosen)), dtype="Int64")
+    column[is_sampled(chosen)] = values
+    return column
 
 
 def _without_terminator(target: np.ndarray) -> np.ndarray:

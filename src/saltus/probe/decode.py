@@ -1,8 +1,9 @@
-"""Greedy decoding with a key-value cache, many replicas and prompts at once.
+"""Decoding with a key-value cache, greedy or sampled, many replicas and prompts at once.
 
-Legend: R replica, B prompt, P prompt token, S generated token, V vocabulary.
+Legend: R replica, B prompt, P prompt token, S generated token, V vocabulary, N draw.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,6 +61,46 @@ def greedy(
             break
         given = chosen[..., None]
     return Decoded(torch.stack(tokens, 2), total, tempered, finished)
+
+
+def sample(
+    parameters: dict[str, Tensor],
+    prompts: Tensor,  # (B, P): the same for all replicas, all of one length
+    shape: Shape,
+    *,
+    draws: int,
+    seeds: Sequence[int],  # (R,)
+    terminator: int,
+    max_tokens: int,
+) -> Tensor:  # (R, B, N, S)
+    """Return `draws` continuations of every prompt at temperature 1, filled as in `Decoded`.
+
+    Each replica has a stream of its own, so that it draws the same in any company. Tokens come by
+    inversion of the cumulative distribution.
+    """
+    replicas, batch = len(seeds), prompts.shape[0]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    cache = Cache([], [])
+    scores = logits(parameters, prompts.expand(replicas, -1, -1), shape, cache)
+    scores = scores.view(replicas, batch, -1, shape.vocabulary)[:, :, -1]
+    # All draws share the prompt: it is read once, and what it left in the cache is copied.
+    cache = Cache(*([x.repeat_interleave(draws, 0) for x in y] for y in (cache.keys, cache.values)))
+    finished = torch.zeros(replicas, batch * draws, dtype=torch.bool, device=prompts.device)
+    tokens: list[Tensor] = []
+    while True:
+        uniform = torch.stack(
+            [torch.rand(batch * draws, generator=generator) for generator in generators]
+        ).to(prompts.device)
+        reached = scores.float().softmax(-1).cumsum(-1)  # (R, B, V), then (R, B·N, V)
+        level = uniform.view(*reached.shape[:2], -1) * reached[..., -1:]
+        chosen = torch.searchsorted(reached, level, right=True).view_as(finished)
+        chosen = torch.where(finished, terminator, chosen.clamp_max(shape.vocabulary - 1))
+        tokens.append(chosen)
+        finished = finished | (chosen == terminator)
+        if len(tokens) == max_tokens or bool(finished.all()):
+            return torch.stack(tokens, 2).view(replicas, batch, draws, -1)
+        scores = logits(parameters, chosen[..., None], shape, cache)
+        scores = scores.view(replicas, -1, shape.vocabulary)
 
 
 def fit_temperature(scores: Tensor, targets: Tensor) -> Tensor:

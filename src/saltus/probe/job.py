@@ -82,7 +82,10 @@ def run_probe(
     items = []
     if exams:
         answers = answer_temperature(parameters, [validation for _, validation in exams], shape)
-        items = [item_table(parameters, exam, shape, alphabet, runs, answers) for exam, _ in exams]
+        items = [
+            item_table(parameters, exam, shape, alphabet, runs, answers, probe.seed)
+            for exam, _ in exams
+        ]
     write_table(
         out / "items.parquet",
         pd.concat(items, ignore_index=True) if items else no_items(),
