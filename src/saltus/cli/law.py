@@ -12,13 +12,14 @@ from saltus.cli.foreign import check_picture, read_foreign
 from saltus.cli.law_text import told
 from saltus.errors import SaltusError, TableError, nearest
 from saltus.files import write_bytes, write_json
+from saltus.law.columns import ROLE_OF, ROLES, parse_columns
 from saltus.law.conventions import conventions
 from saltus.law.criterion import LOSSES, RESIDUALS, Criterion
 from saltus.law.describe import describe
 from saltus.law.doubt import INTERVALS
 from saltus.law.forms import FORMS, ONE_VARIABLE, Form
 from saltus.law.summary import plain
-from saltus.law.table import ROLE_OF, ROLES, Rows, parse_columns, read_rows
+from saltus.law.table import Rows, read_rows
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,8 @@ from saltus.law.forecast import rms_percent
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import jackknife
 from saltus.law.solve import HUBER, fit
-from saltus.law.table import Rows, positive
+from saltus.law.table import Rows
+from saltus.law.values import positive
 
 PARAMS = ("params_total", "params_nonembedding")
 FLOPS = ("flops_exact", "flops_6nd")
