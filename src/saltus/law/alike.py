@@ -9,7 +9,10 @@ ALIKE = 0.01  # sizes without a label are one where their N differ by less than 
 
 
 def merge_alike(params: Array) -> list[str]:
-    """Return a label for each N (n,): runs whose N differ by less than one percent share one."""
+    """Return a label for each N (n,): within one percent of the smallest of them, N are one size.
+
+    Counts read off a published figure differ in their last digits.
+    """
     order = np.argsort(params, kind="stable")
     labels = np.empty(len(params), dtype=object)
     first = float(params[order[0]])

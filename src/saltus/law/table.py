@@ -3,7 +3,7 @@
 Nothing is dropped without being counted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from saltus.errors import TableError, nearest
-from saltus.law.alike import merge_alike
+from saltus.law.alike import ALIKE, merge_alike
 from saltus.law.columns import ROLE_OF, choose_columns
 from saltus.law.forms.base import Form
 from saltus.law.selection import select
-from saltus.law.values import positive, refuse_duplicates
+from saltus.law.values import labels, positive, refuse_duplicates
 
 Array = NDArray[np.float64]
 
@@ -55,8 +55,12 @@ def read_rows(
     columns: Mapping[str, str] | None = None,
     where: str | None = None,
     cluster: str | None = None,
+    minimum_tokens: int = 0,
 ) -> Rows:
-    """Return the checked rows of a table for one form; raises `TableError` in one line."""
+    """Return the checked rows of a table for one form; raises `TableError` in one line.
+
+    `where` and a study's `minimum_tokens` say which rows; `cluster` is the column of clusters.
+    """
     variables = form.variables
     roles = [ROLE_OF.get(name, name) for name in variables]
     chosen = choose_columns(frame, columns or {}, [*roles, "loss"])
@@ -65,7 +69,7 @@ def read_rows(
             f"column '{cluster}' (--cluster): not in the table{nearest(cluster, map(str, frame))}"
         )
     dropped: dict[str, int] = {}
-    frame = select(frame.reset_index(drop=True), where, dropped)
+    frame = select(frame.reset_index(drop=True), where, minimum_tokens, dropped)
     needed = len(form.parameters) + 2
     if len(frame) < needed:
         left = f" after {_told(dropped)}" if dropped else ""
@@ -78,36 +82,56 @@ def read_rows(
     }
     loss = positive(frame, chosen["loss"])
     flops = positive(frame, chosen["flops"]) if "flops" in chosen else None
-    labels = [name for name in ("size", "seed") if name in chosen]
-    refuse_duplicates(frame, [chosen[r] for r in [*roles, "loss", *labels]], cluster)
+    named = {role: labels(frame, chosen[role]) for role in ("size", "seed") if role in chosen}
+    clusters = None if cluster is None else labels(frame, cluster)
+    if clusters is not None and len(set(clusters)) == 1:
+        raise TableError(f"column {cluster}: found '{clusters[0]}' in every row; expected clusters")
+    checked: dict[str, Array | list[str]] = {
+        **({} if cluster is None or clusters is None else {cluster: clusters}),
+        **{chosen[role]: named[role] for role in named},
+        **{chosen[role]: values[name] for name, role in zip(variables, roles, strict=True)},
+        chosen["loss"]: loss,
+    }
+    refuse_duplicates(frame, checked)
     for name, role in zip(variables, roles, strict=True):
         if name != "U" and len(np.unique(values[name])) == 1:
             raise TableError(
                 f"column {chosen[role]}: {values[name][0]:g} in every row; {form.name} needs at "
                 f"least two different {name}"
             )
-    first = values[variables[0]]
-    sizes = (
-        [str(value) for value in frame[chosen["size"]]] if "size" in chosen else merge_alike(first)
-    )
+    sizes = named.get("size") or merge_alike(values[variables[0]])
+    _refuse_one_size(chosen, form, values, sizes)
     replicas = None
-    if "seed" in chosen:
-        seeds = frame[chosen["seed"]]
-        replicas = [f"{size}/{seed}" for size, seed in zip(sizes, seeds, strict=True)]
+    if "seed" in named:
+        replicas = [f"{size}/{seed}" for size, seed in zip(sizes, named["seed"], strict=True)]
     return Rows(
         variables=values,
         loss=loss,
         sizes=sizes,
         replicas=replicas,
-        clusters=None if cluster is None else [str(value) for value in frame[cluster]],
+        clusters=clusters,
         flops=flops,
         columns={
-            role: chosen[role] for role in [*roles, "loss", *labels, "flops"] if role in chosen
+            role: chosen[role] for role in [*roles, "loss", *named, "flops"] if role in chosen
         },
         dropped=dropped,
         frame=frame,
         labelled="size" in chosen,
     )
+
+
+def _refuse_one_size(
+    chosen: Mapping[str, str], form: Form, values: Mapping[str, Array], sizes: Sequence[str]
+) -> None:
+    """Raise `TableError` where the rows of a law of N, or of one without labels, are one size."""
+    name = form.variables[0]
+    if len(set(sizes)) > 1 or ("size" in chosen and "N" not in form.variables):
+        return
+    column, why = chosen[ROLE_OF[name]], f", within {100 * ALIKE:g} % of each other"
+    found = f"{values[name].min():.6g} to {values[name].max():.6g}"
+    if "size" in chosen:
+        column, found, why = chosen["size"], f"'{sizes[0]}' in every row", ""
+    raise TableError(f"column {column}: found {found}{why}; {form.name} needs two sizes")
 
 
 def _told(dropped: Mapping[str, int]) -> str:
