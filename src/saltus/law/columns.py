@@ -46,12 +46,12 @@ def choose_columns(
     """Return the column of each role that the table has; the `needed` ones must be there."""
     chosen: dict[str, str] = {}
     names = [str(name) for name in frame.columns]
+    told = f"{', '.join(names[:12]) or 'nothing'}{', …' if len(names) > 12 else ''}"
     for role, known in ROLES.items():
         if role in given:
             if given[role] not in names:
                 raise TableError(
-                    f"column '{given[role]}' ({role}): not in the table; found "
-                    f"{', '.join(names[:12])}{', …' if len(names) > 12 else ''}"
+                    f"column '{given[role]}' ({role}): not in the table; found {told}"
                     f"{nearest(given[role], names)}"
                 )
             other = next((each for each, name in chosen.items() if name == given[role]), None)
@@ -67,8 +67,7 @@ def choose_columns(
     for role in needed:
         if role not in chosen:
             raise TableError(
-                f"column for {role}: none of {', '.join(ROLES[role])} in the table; found "
-                f"{', '.join(names[:12])}{', …' if len(names) > 12 else ''}; name it with "
-                f"--columns {role}=COLUMN"
+                f"column for {role}: none of {', '.join(ROLES[role])} in the table; found {told}; "
+                f"name it with --columns {role}=COLUMN"
             )
     return chosen
