@@ -10,7 +10,7 @@ from typing import Any
 
 from saltus.cli.foreign import files_of, read_foreign, study_law
 from saltus.cli.law_text import told
-from saltus.cli.outputs import check_outputs
+from saltus.cli.outputs import check_outputs, check_picture
 from saltus.cli.parser import number, whole
 from saltus.errors import SaltusError, TableError, nearest
 from saltus.files import write_bytes, write_json
@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> None:
         _one_of("--interval", options.interval, INTERVALS)
     if options.conventions and not {"N", "D"} <= set(form.variables):
         raise SaltusError(f"--conventions: found --form {form.name}, expected one in N and D")
+    check_picture(options.figure)
     check_outputs({"--json": options.json, "--figure": options.figure}, files_of(options.table))
     frame = read_foreign(options.table)
     try:

@@ -10,6 +10,12 @@ from saltus.errors import SaltusError
 PICTURES = (".svg", ".png")
 
 
+def check_picture(name: Path | None) -> None:
+    """Raise `SaltusError` unless the name of a figure ends in a format that is drawn."""
+    if name is not None and name.suffix not in PICTURES:
+        raise SaltusError(f"--figure: found '{name}', expected a name ending in .svg or .png")
+
+
 def check_outputs(named: Mapping[str, Path | None], read: Iterable[Path] = ()) -> None:
     """Raise `SaltusError` unless each option's file can be written, and none is another's or read.
 
@@ -19,8 +25,6 @@ def check_outputs(named: Mapping[str, Path | None], read: Iterable[Path] = ()) -
     for option, path in named.items():
         if path is None:
             continue
-        if option == "--figure" and path.suffix not in PICTURES:
-            raise SaltusError(f"--figure: found '{path}', expected a name ending in .svg or .png")
         other = taken.setdefault(os.path.realpath(path), f"the same as {option}")
         if other != f"the same as {option}":
             raise SaltusError(f"{option}: found '{path}', {other}; expected a file of its own")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from saltus.cli.foreign import files_of, read_foreign
-from saltus.cli.outputs import check_outputs
+from saltus.cli.foreign import read_foreign
+from saltus.cli.outputs import check_picture
 from saltus.errors import SaltusError, TableError, nearest
 from saltus.files import write_bytes, write_json
 from saltus.law.rates import fit_rate_rule
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     Raises `TableError` for a table that cannot be used, and, after printing what there is, when
     fewer than two sizes have their best rate inside the sweep.
     """
-    check_outputs({"--json": options.json, "--figure": options.figure}, files_of(options.source))
+    check_picture(options.figure)
     if options.ceiling is not None and not options.ceiling > 0:
         raise SaltusError(f"--ceiling: found {options.ceiling:g}, expected a positive rate")
     runs = read_runs(options.source)
