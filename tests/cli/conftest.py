@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "figure"))
+for name in ("figure", "cli"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / name))
 
 STUDY = """\
 name: tiny

@@ -1,50 +1,19 @@
-"""`saltus law` on tables of anybody's: known answers, JSON, and one line for every bad table."""
+"""`saltus law` on tables of anybody's: known answers, by JSON and in print."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from law_tables import TRUTH, answer, table
 
 from saltus.cli.main import main
 from saltus.law.forms import Chinchilla
 
-TRUTH = {"E": 1.7, "A": 406.0, "B": 1300.0, "alpha": 0.34, "beta": 0.37}
-POSITIVE = ", expected a positive number"
+REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "laptop"
 RATES = Path(__file__).parents[2] / "results" / "reference" / "rates"
 PUBLIC = Path(__file__).parents[2].parent / "shared" / "public-runs"
-
-
-def table(num: int = 8, noise: float = 0.0, seed: int = 0) -> pd.DataFrame:
-    n, d = (
-        axis.ravel()
-        for axis in np.meshgrid(np.geomspace(1e7, 1e10, num), np.geomspace(1e9, 1e12, num))
-    )
-    loss = Chinchilla().predict(TRUTH, {"N": n, "D": d})
-    loss *= np.exp(np.random.default_rng(seed).normal(0, noise, len(n)))
-    return pd.DataFrame({"N": n, "D": d, "loss": loss})
-
-
-def answer(tmp_path: Path, frame: pd.DataFrame, *options: str) -> dict[str, Any]:
-    path, out = tmp_path / "table.csv", tmp_path / "law.json"
-    frame.to_csv(path, index=False)
-    arguments = ["law", str(path), "--json", str(out), "--bootstrap", "100", *options]
-    assert main(arguments) == 0
-    found: dict[str, Any] = json.loads(out.read_text())
-    return found
-
-
-def refusal(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], frame: pd.DataFrame, *options: str
-) -> str:
-    path = tmp_path / "table.csv"
-    frame.to_csv(path, index=False)
-    assert main(["law", str(path), *options]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    return lines[0].removeprefix(f"saltus law: {path}: ")
 
 
 def test_the_answer_has_everything_by_its_name(tmp_path: Path) -> None:
@@ -133,87 +102,29 @@ def test_every_form_answers(tmp_path: Path, form: str) -> None:
     assert all(value is not None for value in found["parameters"].values())
 
 
-def changed(column: str, row: int, value: object) -> pd.DataFrame:
-    frame = table(noise=0.003).astype(object)
-    frame.loc[row, column] = value
-    return frame
-
-
-@pytest.mark.parametrize(
-    ("frame", "line"),
-    [
-        (
-            changed("loss", 3, "high"),
-            "column loss, row 4: found 'high', expected a positive number",
-        ),
-        (
-            changed("loss", 3, np.nan),
-            "column loss, row 4: found nothing, expected a positive number",
-        ),
-        (changed("N", 0, 0), "column N, row 1: found 0.0" + POSITIVE),
-        (changed("D", 9, -5.0), "column D, row 10: found -5.0" + POSITIVE),
-        (changed("loss", 63, "inf"), "column loss, row 64: found inf" + POSITIVE),
-        (
-            pd.concat([table(), table().iloc[[2]]]),
-            "columns N, D, loss, row 65: the same as row 3; expected each run once",
-        ),
-        (table().head(6), "6 rows; chinchilla has 5 parameters and needs 7 rows"),
-        (
-            table().assign(N=1e9).assign(loss=lambda rows: rows["loss"] * np.linspace(1, 1.1, 64)),
-            "column N: 1e+09 in every row; chinchilla needs at least two different N",
-        ),
-        (
-            table().drop(columns="loss"),
-            "column for loss: none of loss_text, loss, val_loss, validation_loss in the table; "
-            "found N, D; name it with --columns loss=COLUMN",
-        ),
-    ],
-)
-def test_a_bad_table_gets_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], frame: pd.DataFrame, line: str
+def test_a_studys_folder_gives_its_own_law(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refusal(tmp_path, capsys, frame) == line
+    """`minimum_tokens` and delta are those recorded; what that leaves out is counted and said."""
+    if not REFERENCE.exists():
+        pytest.skip("no reference run is published in this checkout")
+    out = tmp_path / "law.json"
+    assert main(["law", str(REFERENCE), "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    laws = json.loads((REFERENCE / "laws.json").read_text())["chinchilla"]
+    dropped = {why: count for why, count in laws["dropped"].items() if count}
+    assert found["parameters"] == pytest.approx(laws["parameters"], rel=1e-5)
+    assert (found["rows"], found["dropped"]) == (laws["rows"], dropped)
+    assert found["criterion"]["delta"] == laws["delta"]
+    told = capsys.readouterr().out
+    assert all(f"{count} ({why})" in told for why, count in dropped.items())
 
 
-@pytest.mark.parametrize(
-    ("options", "part"),
-    [
-        (("--columns", "parms=N"), "--columns: found 'parms', expected one of params"),
-        (("--columns", "loss=los"), "column 'los' (loss): not in the table; found N, D, loss"),
-        (("--columns", "loss"), "--columns: found 'loss', expected ROLE=COLUMN"),
-        (("--columns", "loss=loss,loss=D"), "--columns: found loss twice, expected each role once"),
-        (("--columns", "loss=N"), "column 'N': found as params and as loss, expected one role"),
-        (("--where", "N"), '--where: found "N", which cannot be used'),
-        (("--seed", "-1"), "--seed: found -1, expected a whole number from 0 on"),
-        (("--where", "@pd.io.common.os.system('true')"), "expected a condition on columns alone"),
-        (("--where", "N >"), '--where: found "N >", which cannot be used'),
-        (("--where", "M > 3"), "name 'M' is not defined"),
-        (("--where", "N > 1e99"), "0 rows after 64 dropped (where)"),
-        (("--cluster", "los"), "column 'los' (--cluster): not in the table (did you mean 'loss'?)"),
-        (("--form", "chinchila"), "(did you mean 'chinchilla'?)"),
-        (("--form", "power", "--variable", "X"), "--variable: found 'X'"),
-        (("--variable", "N"), "--variable: found 'N', but chinchilla has its own"),
-        (("--loss", "hubber"), "(did you mean 'huber'?)"),
-        (("--delta", "-1"), "--delta: found -1" + POSITIVE),
-        (("--interval", "profile"), "try --loss squared, or another --interval"),
-        (("--bootstrap", "3"), "--bootstrap: found 3, expected at least 100"),
-        (("--figure", "law.pdf"), "--figure: found 'law.pdf'"),
-    ],
-)
-def test_a_bad_option_gets_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], part: str
-) -> None:
-    assert part in refusal(tmp_path, capsys, table(noise=0.02), *options)
-
-
-def test_the_figure_shows_every_row(tmp_path: Path) -> None:
-    frame = table(noise=0.003)
-    picture = tmp_path / "law.svg"
-    answer(tmp_path, frame, "--figure", str(picture))
-    text = picture.read_text()
-    assert "parameters N" in text
-    assert "law above the loss (%)" in text
-    assert text.count("<use ") >= 2 * 64
+def test_a_reason_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answer(tmp_path, table(5, noise=0.003))
+    told = capsys.readouterr().out
+    assert told.count("distinct parabolas with a vertex inside") == 1
+    assert told.count("the best size changes") == 1
 
 
 def test_exponents_hardly_move_when_every_rate_is_halved_or_doubled(tmp_path: Path) -> None:

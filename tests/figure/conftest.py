@@ -1,6 +1,7 @@
-"""Let tests import the simulated study beside them."""
+"""Let tests import the simulated study beside them, and the tables of the command's tests."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+for name in ("figure", "cli"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / name))

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from saltus.cli.emergence_text import told
-from saltus.cli.foreign import check_picture, check_writable, read_foreign
+from saltus.cli.foreign import read_foreign, table_of
+from saltus.cli.outputs import check_outputs, check_picture
 from saltus.emerge.ability import judge_groups
 from saltus.emerge.axis import Axis
 from saltus.emerge.describe import describe
@@ -45,8 +46,8 @@ def run(options: argparse.Namespace) -> None:
     if options.seed < 0:
         raise SaltusError(f"--seed: found {options.seed}, expected a whole number from 0 on")
     check_picture(options.figure)
-    for option in ("json", "figure"):
-        check_writable(f"--{option}", getattr(options, option))
+    outputs = {"--json": options.json, "--figure": options.figure}
+    check_outputs(outputs, [table_of(options.table, "scores")])
     columns = Columns(
         scale=options.scale,
         successes=options.successes,

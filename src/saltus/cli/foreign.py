@@ -1,20 +1,59 @@
 """Tables that a user brings: read by the ending of their name, refused in one line."""
 
-import os
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from saltus.errors import SaltusError, TableError
-from saltus.files import read_table
+from saltus.errors import TableError
+from saltus.files import read_json, read_table
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Return a CSV's rows under its own header; pandas would rename what stands there twice."""
+    header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
+    names = [str(name) for name in header.iloc[0]]
+    for sign in ";\t|":
+        if len(names) == 1 and sign in names[0]:
+            raise ValueError(f"found columns parted by {sign!r}, expected ','")
+    _refuse_repeated([name for name in names if name])
+    frame = pd.read_csv(path, low_memory=False)
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError(f"found rows with more values than the {len(names)} columns of the header")
+    return frame
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    """Return one row per line that is not blank; its numbers keep every digit."""
+    rows = []
+    with path.open(encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number}: found {line.strip()[:40]}, expected an object")
+            rows.append(row)
+    return pd.DataFrame(rows)
+
 
 READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
     ".parquet": read_table,
-    ".csv": pd.read_csv,
-    ".jsonl": lambda path: pd.read_json(path, lines=True),
+    ".csv": _read_csv,
+    ".jsonl": _read_jsonl,
 }
-PICTURES = (".svg", ".png")
+LONGEST_REASON = 200  # characters of another library's error
+
+
+def table_of(source: Path, within: str = "runs") -> Path:
+    """Return the table's path: `source`, or the table `within` a finished study's folder."""
+    return source / "tables" / f"{within}.parquet" if _is_folder(source) else source
+
+
+def files_of(source: Path) -> list[Path]:
+    """Return the files that are read of a table or of a finished study's folder."""
+    return [table_of(source), *([source / "study.json"] if _is_folder(source) else [])]
 
 
 def read_foreign(source: Path, within: str = "runs") -> pd.DataFrame:
@@ -22,37 +61,53 @@ def read_foreign(source: Path, within: str = "runs") -> pd.DataFrame:
 
     Raises `TableError` in one line.
     """
-    path = source / "tables" / f"{within}.parquet" if source.is_dir() else source
+    path = table_of(source, within)
     if not path.is_file():
-        what = "a finished study's folder" if source.is_dir() else "a folder or a table"
+        what = "a finished study's folder" if _is_folder(source) else "a folder or a table"
         raise TableError(f"{path}: no such file; expected {what}")
     if path.suffix not in READERS:
         raise TableError(
             f"{path}: found a name ending in '{path.suffix}', expected {', '.join(READERS)}"
         )
     try:
-        return READERS[path.suffix](path)
-    except (ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
+        frame = READERS[path.suffix](path)
+        _refuse_repeated([str(name) for name in frame.columns])
+    except Exception as error:  # whatever the readers of three formats raise is the file's
+        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
         raise TableError(f"{path}: not a {path.suffix[1:]} table ({reason})") from error
+    return frame.set_axis([str(name) for name in frame.columns], axis=1)
 
 
-def check_picture(name: Path | None) -> None:
-    """Raise `SaltusError` unless the name of a figure ends in a format that is drawn."""
-    if name is not None and name.suffix not in PICTURES:
-        raise SaltusError(f"--figure: found '{name}', expected a name ending in .svg or .png")
+def study_law(source: Path) -> tuple[int, float | None]:
+    """Return `minimum_tokens` and Huber's delta of the study that made the folder `source`.
+
+    Of a table they are 0 and None. Raises `TableError` if the folder does not hold its study.
+    """
+    if not _is_folder(source):
+        return 0, None
+    path = source / "study.json"
+    try:
+        law = read_json(path)["config"]["law"]
+        return int(law["minimum_tokens"]), float(law["delta"])
+    except OSError as error:
+        raise TableError(
+            f"{path}: cannot be read ({error.strerror}); expected a finished study's folder, or "
+            f"name {table_of(source)} itself"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise TableError(
+            f"{path}: found no law.minimum_tokens and law.delta in its config, expected both"
+        ) from error
 
 
-def check_writable(option: str, path: Path | None) -> None:
-    """Raise `SaltusError` unless a file can be written at `path`: asked before hours are spent."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise SaltusError(f"{option}: found '{path}', a folder; expected the name of a file")
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        raise SaltusError(f"{option}: found '{path}', but '{folder}' is not a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise SaltusError(f"{option}: found '{path}', but '{folder}' cannot be written to")
+def _is_folder(source: Path) -> bool:
+    try:
+        return source.is_dir()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise TableError(f"{source}: cannot be read ({error.strerror})") from error
+
+
+def _refuse_repeated(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"found column '{name}' twice, expected each name once")

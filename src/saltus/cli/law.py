@@ -8,17 +8,24 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from saltus.cli.foreign import check_picture, read_foreign
+from saltus.cli.foreign import files_of, read_foreign, study_law
 from saltus.cli.law_text import told
+from saltus.cli.outputs import check_outputs, check_picture
+from saltus.cli.parser import number, whole
 from saltus.errors import SaltusError, TableError, nearest
 from saltus.files import write_bytes, write_json
+from saltus.law.columns import ROLE_OF, ROLES, parse_columns
 from saltus.law.conventions import conventions
 from saltus.law.criterion import LOSSES, RESIDUALS, Criterion
 from saltus.law.describe import describe
-from saltus.law.doubt import INTERVALS
+from saltus.law.doubt import INTERVALS, Interval, choose_interval
 from saltus.law.forms import FORMS, ONE_VARIABLE, Form
 from saltus.law.plain import plain
-from saltus.law.table import ROLE_OF, ROLES, Rows, parse_columns, read_rows
+from saltus.law.table import Rows, read_rows
+
+RANGE = (1e-9, 1e9)  # of Huber's delta and of the asymmetric factor
+RESAMPLES = (100, 100_000)
+NUM_RESAMPLES = 4000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,11 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--form", default="chinchilla", metavar="FORM", help=", ".join(FORMS))
     add("--variable", metavar="N|D|C", help="the variable of a form in one: N, D or C (default: C)")
     add("--loss", default="huber", metavar="LOSS", help=", ".join(LOSSES) + " (default: huber)")
-    add("--delta", type=float, default=1e-3, help="Huber's delta (default: 0.001)")
+    add("--delta", type=number(*RANGE), help="Huber's delta (default: 0.001, or the study's)")
     add(
         "--over",
-        type=float,
-        default=10.0,
+        type=number(*RANGE),
         help="how often the asymmetric loss counts over-prediction (default: 10)",
     )
     add("--residual", default="log", metavar="log|raw", help="of log loss or of the loss itself")
@@ -49,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="|".join(INTERVALS),
         help="default: jackknife where sizes have seeds, else a bootstrap of rows",
     )
-    add("--bootstrap", type=int, default=4000, metavar="NUM", help="resamples (default: 4000)")
+    add("--bootstrap", type=whole(*RESAMPLES), metavar="NUM", help="resamples (default: 4000)")
     add("--cluster", metavar="COLUMN", help="rows that belong together, for any interval")
-    add("--seed", type=int, default=0, help="of starts and resamples (default: 0)")
+    add("--seed", type=whole(0), default=0, help="of starts and resamples (default: 0)")
     add(
         "--conventions",
         action="store_true",
@@ -63,17 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Fit, write what was asked for, print. Raises `SaltusError` in one line."""
-    form, criterion = _form(options), _criterion(options)
+    form = _form(options)
+    minimum_tokens, delta = study_law(options.table)
+    criterion = _criterion(options, delta)
+    if options.interval is not None:
+        _one_of("--interval", options.interval, INTERVALS)
+    if options.conventions and not {"N", "D"} <= set(form.variables):
+        raise SaltusError(f"--conventions: found --form {form.name}, expected one in N and D")
     check_picture(options.figure)
-    interval = options.interval
-    if interval is not None:
-        _one_of("--interval", interval, INTERVALS)
-    if options.seed < 0:
-        raise SaltusError(f"--seed: found {options.seed}, expected a whole number from 0 on")
-    if options.bootstrap < 100:
-        raise SaltusError(
-            f"--bootstrap: found {options.bootstrap}, expected at least 100 resamples"
-        )
+    check_outputs({"--json": options.json, "--figure": options.figure}, files_of(options.table))
     frame = read_foreign(options.table)
     try:
         rows = read_rows(
@@ -82,17 +86,26 @@ def run(options: argparse.Namespace) -> None:
             columns=parse_columns(options.columns),
             where=options.where,
             cluster=options.cluster,
+            minimum_tokens=minimum_tokens,
+        )
+        interval = _interval(options, rows)
+        moved = (
+            conventions(rows, criterion=criterion, seed=options.seed)
+            if options.conventions
+            else None
         )
     except TableError as error:
         raise TableError(f"{options.table}: {error}") from error
     found, fitted, doubt = describe(
-        rows, form, criterion=criterion, interval=interval, num=options.bootstrap, seed=options.seed
+        rows,
+        form,
+        criterion=criterion,
+        interval=interval,
+        num=options.bootstrap or NUM_RESAMPLES,
+        seed=options.seed,
     )
-    if options.conventions:
-        try:
-            found["conventions"] = conventions(rows, criterion=criterion, seed=options.seed)
-        except (TableError, KeyError) as error:
-            raise TableError(f"{options.table}: {error}") from error
+    if moved is not None:
+        found["conventions"] = moved
     if options.json is not None:
         write_json(options.json, plain(found))
     if options.figure is not None:
@@ -114,15 +127,31 @@ def _form(options: argparse.Namespace) -> Form:
     return FORMS[options.form]
 
 
-def _criterion(options: argparse.Namespace) -> Criterion:
+def _criterion(options: argparse.Namespace, delta: float | None) -> Criterion:
+    """Return what is minimised, `delta` being a study's; refuses an option that it would ignore."""
     _one_of("--loss", options.loss, LOSSES)
     _one_of("--residual", options.residual, RESIDUALS)
-    for name in ("delta", "over"):
-        if not 0 < getattr(options, name) < float("inf"):
+    for option, loss in (("delta", "huber"), ("over", "asymmetric")):
+        value = getattr(options, option)
+        if value is not None and options.loss != loss:
             raise SaltusError(
-                f"--{name}: found {getattr(options, name):g}, expected a positive number"
+                f"--{option}: found {value:g}, which --loss {options.loss} ignores; expected it "
+                f"with --loss {loss}"
             )
-    return Criterion(options.loss, options.delta, options.residual, options.over)
+    given = {"delta": options.delta or delta, "over": options.over}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return Criterion(loss=options.loss, residual=options.residual, **chosen)
+
+
+def _interval(options: argparse.Namespace, rows: Rows) -> Interval:
+    """Return the interval's kind; refuses a number of resamples where nothing is resampled."""
+    interval = choose_interval(rows, options.interval)
+    if options.bootstrap is not None and interval != "bootstrap":
+        raise SaltusError(
+            f"--bootstrap: found {options.bootstrap}, which the interval of these rows, a "
+            f"{interval}, ignores; expected it with --interval bootstrap"
+        )
+    return interval
 
 
 def _one_of(option: str, value: str, choices: Any) -> None:

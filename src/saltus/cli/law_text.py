@@ -27,7 +27,9 @@ def told(name: str, rows: Rows, found: Mapping[str, Any]) -> list[str]:
         f"largest {found['residuals']['max_percent']:.3g} %",
     ]
     if "approaches" in found:
-        lines += ["", *_approaches(found["approaches"]), found["verdict"]["text"]]
+        verdict = found["verdict"]["text"]
+        told = [line for line in _approaches(found["approaches"]) if line not in verdict]
+        lines += ["", *told, verdict]
     if "heldout" in found:
         lines += ["", *_heldout(found["heldout"])]
     if "conventions" in found:
@@ -39,18 +41,26 @@ def _approaches(found: Mapping[str, Any]) -> list[str]:
     """Return a, N* and D* by the three approaches."""
     largest = next((e["optimum"][0]["flops"] for e in found.values() if e["optimum"]), 0.0)
     lines = [["compute-optimal", "a", "95 %", f"N* at C = {largest:.3g}", "D*"]]
-    refused = []
+    refused: list[tuple[str, str]] = []
     for name, entry in found.items():
-        if entry["reason"] or entry["interval_reason"]:
-            refused.append(f"{NAMES[name]}: {entry['reason'] or entry['interval_reason']}")
-        refused += [f"{NAMES[name]}: {warning}" for warning in entry["warnings"]]
+        reason = entry["reason"] or entry["interval_reason"]
+        reasons = [*([reason] if reason else []), *entry["warnings"]]
+        refused += [(NAMES[name], each) for each in reasons]
         if entry["a"] is None:
             continue
         line = [NAMES[name], f"{entry['a']:.3f}"]
         line.append("–" if entry["interval"] is None else _interval(entry["interval"]))
         line += [_count(entry["optimum"][0], count) for count in ("params", "tokens")]
         lines.append(line)
-    return (aligned(lines) if len(lines) > 1 else []) + refused
+    return (aligned(lines) if len(lines) > 1 else []) + _once(refused)
+
+
+def _once(refused: Sequence[tuple[str, str]]) -> list[str]:
+    """Return each reason once, behind the names of all that it holds for."""
+    names: dict[str, list[str]] = {}
+    for name, reason in refused:
+        names.setdefault(reason, []).append(name)
+    return [f"{', '.join(each)}: {reason}" for reason, each in names.items()]
 
 
 def _count(optimum: Mapping[str, Any], name: str) -> str:
@@ -62,11 +72,11 @@ def _count(optimum: Mapping[str, Any], name: str) -> str:
 def _heldout(found: Mapping[str, Any]) -> list[str]:
     """Return every form's prediction above the cut, and the chosen form's of the largest size."""
     lines = [["predicted", "error above the cut", "inside 95 %", "residual below", "certificate"]]
-    refused = []
+    refused: list[tuple[str, str]] = []
     for trial in found["forms"]:
         error = trial["mean_absolute_error_percent"]
         if error is None:
-            refused.append(f"{trial['form']}: {trial['reason']}")
+            refused.append((trial["form"], trial["reason"]))
             continue
         inside = trial["inside_share"]
         lines.append(
@@ -78,7 +88,7 @@ def _heldout(found: Mapping[str, Any]) -> list[str]:
                 trial["certificate"]["status"],
             ]
         )
-    out = (aligned(lines) if len(lines) > 1 else []) + refused
+    out = (aligned(lines) if len(lines) > 1 else []) + _once(refused)
     if found["cut_flops"] is not None:
         out.append(
             f"fitted to {found['rows_below']} rows of at most {found['cut_flops']:.3g} FLOPs, held "
@@ -100,7 +110,16 @@ def _heldout(found: Mapping[str, Any]) -> list[str]:
 
 def _conventions(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return how exponents move between conventions."""
-    lines = [["N", "C", "alpha", "beta", "residual", *(f"a: {name}" for name in NAMES.values())]]
+    lines = [
+        [
+            "Chinchilla's: N",
+            "C",
+            "alpha",
+            "beta",
+            "residual",
+            *(f"a: {name}" for name in NAMES.values()),
+        ]
+    ]
     for row in found:
         line = [row["params"], row["flops"]]
         line += [_short(row[name], row[f"{name}_interval"]) for name in ("alpha", "beta")]

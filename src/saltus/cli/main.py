@@ -1,11 +1,11 @@
 """The command line: finds the command's module, and turns what a user must know into one line."""
 
-import argparse
 import os
 import sys
 from importlib import import_module
 
 from saltus import __version__
+from saltus.cli.parser import Parser
 from saltus.errors import ProcessError, SaltusError, nearest
 
 COMMANDS = {
@@ -43,20 +43,25 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"saltus: unknown command '{command}'{nearest(command, COMMANDS)}", file=sys.stderr)
         return 2
     module = import_module(f"saltus.cli.{command}")
-    parser = argparse.ArgumentParser(prog=f"saltus {command}", description=COMMANDS[command])
+    parser = Parser(command, COMMANDS[command])
     module.add_arguments(parser)
     try:
-        return int(module.run(parser.parse_args(rest)) or 0)
+        return int(module.run(parser.read(rest)) or 0)
     except SaltusError as error:
         # Under torchrun one of all processes says it, unless it alone may know.
         if os.environ.get("RANK", "0") == "0" or isinstance(error, ProcessError):
-            print(f"saltus {command}: {error}", file=sys.stderr)
+            print(f"saltus {command}: {_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _line(error: SaltusError) -> str:
+    """Return an error as one line, whatever the names and values in it hold."""
+    return " ".join(str(error).split())
 
 
 def _usage() -> str:

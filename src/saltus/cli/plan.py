@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from saltus.cli.options import add_study, results_of, study_of
+from saltus.cli.parser import whole
 from saltus.device import gpu_is_there
 from saltus.errors import SaltusError, nearest
 from saltus.files import read_json
@@ -33,15 +34,8 @@ ASSUMED_GPU = "h100"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_study(parser)
-    parser.add_argument("--cores", type=_count, default=num_cores())
+    parser.add_argument("--cores", type=whole(1), default=num_cores())
     parser.add_argument("--gpu", help=f"plan for a GPU that is elsewhere: {', '.join(GPUS)}")
-
-
-def _count(text: str) -> int:
-    """Return a number of cores. Raises `ValueError`, which argparse turns into its own message."""
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from saltus.cli.foreign import check_picture, read_foreign
+from saltus.cli.foreign import read_foreign
+from saltus.cli.outputs import check_picture
 from saltus.errors import SaltusError, TableError, nearest
 from saltus.files import write_bytes, write_json
 from saltus.law.rates import fit_rate_rule

@@ -22,7 +22,7 @@ from scipy import optimize, stats
 
 from saltus.emerge.link import Link, fit_link, polish_link
 from saltus.emerge.logistic import Runs
-from saltus.law.intervals import jackknife_error
+from saltus.law.ends import jackknife_error
 
 FloatArray = NDArray[np.float64]
 

@@ -36,7 +36,7 @@ from saltus.emerge.roads import (
 )
 from saltus.emerge.scores import require_columns
 from saltus.emerge.threshold import threshold_along_scale
-from saltus.law.intervals import jackknife_error
+from saltus.law.ends import jackknife_error
 
 FloatArray = NDArray[np.float64]
 

@@ -31,7 +31,7 @@ from saltus.emerge.logistic import (
     objective,
     search_bounds,
 )
-from saltus.law.intervals import jackknife_error
+from saltus.law.ends import jackknife_error
 
 PARAMETERS = ("L0", "log(-k)", "b", "b+a")
 SHAPE_PARAMETERS = 2  # L0 and k are what sizes determine

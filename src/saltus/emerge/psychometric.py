@@ -252,11 +252,6 @@ def fit_curve(cells: Cells, num_polished: int = 4) -> CurveFit:
     return _best_of(cells, tried[np.argsort(-values, kind="stable")[:num_polished]])
 
 
-def refit(cells: Cells, near: CurveFit) -> CurveFit:
-    """Maximise the likelihood of slightly other cells, from a fit of nearly the same ones alone."""
-    return _best_of(cells, parameters_of(near)[None, :])
-
-
 def _best_of(cells: Cells, tried: FloatArray) -> CurveFit:
     """The best of polished starts (P, 4)."""
     results = [polish(cells, start) for start in tried]

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from saltus.errors import TableError, nearest
-from saltus.law.table import positive, select
+from saltus.law.selection import select
+from saltus.law.values import positive
 
 FloatArray = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from scipy import optimize, special, stats
 from saltus.emerge.censored import crossing_records
 from saltus.emerge.labels import format_count
 from saltus.emerge.scores import require_columns
-from saltus.law.intervals import jackknife_error
+from saltus.law.ends import jackknife_error
 
 FloatArray = NDArray[np.float64]
 

@@ -1,13 +1,18 @@
 """A law of any table: losses with the law and its band above, what it leaves over below.
 
 The horizontal axis is the law's first variable; its second, where there is one, is the colour, and
-the law is drawn at six of its values.
+the law is drawn at six of its values. A third, as U, is held at its median, and the figure says so.
 """
 
+import re
+from collections.abc import Sequence
+
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 
 from saltus.figure import style, words
@@ -18,7 +23,8 @@ from saltus.law.table import Rows
 NUM_LINES = 6
 NUM_POINTS = 80
 LABELS = {"N": "parameters N", "D": "tokens D", "C": "compute C (FLOPs)", "U": "unique tokens U"}
-COLOURS = "viridis"
+LIGHTEST = 0.86  # of viridis: yellow cannot be seen on white
+COUNTED = (1e-3, 1e15)  # beyond, ticks are powers of ten and not `20k` or `1M`
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "eta": "η", "alpha_N": "α_N", "alpha_D": "α_D"}
 
 
@@ -34,37 +40,57 @@ def draw(rows: Rows, fitted: Fit, doubt: Doubt) -> Figure:
     scale = None
     if second is not None:
         values = rows.variables[second]
-        scale = ScalarMappable(LogNorm(values.min(), values.max()), COLOURS)
+        shades = matplotlib.colormaps["viridis"](np.linspace(LIGHTEST, 0.0, 256))
+        scale = ScalarMappable(LogNorm(values.min(), values.max()), ListedColormap(shades))
     _law(top, rows, fitted, doubt, scale)
     _points(top, rows.variables[first], rows.loss, rows, second, scale)
     percent = 100 * np.expm1(fitted.residuals)
     below.axhline(0, color=style.SOFT, linewidth=1)
     _points(below, rows.variables[first], percent, rows, second, scale)
     values = rows.variables[first]
-    style.log_axis(top.xaxis, float(values.min()), float(values.max()))
-    style.log_axis(top.yaxis, float(rows.loss.min()), float(rows.loss.max()))
+    _ticked(top.xaxis, values, 0.06)
+    _ticked(top.yaxis, rows.loss, 0.06)
     top.tick_params(labelbottom=False)
-    top.set_ylabel(f"loss ({rows.columns['loss']})")
+    column = rows.columns["loss"]
+    top.set_ylabel("loss" if column == "loss" else f"loss ({column})")
     below.set_ylabel("law above the loss (%)")
     below.set_xlabel(LABELS.get(first, first))
-    limit = 1.08 * float(np.max(np.abs(percent)))
+    limit = 1.08 * float(np.max(np.abs(percent))) or 1.0
     below.set_ylim(-limit, limit)
     if scale is not None and second is not None:
-        figure.colorbar(
+        bar = figure.colorbar(
             scale, ax=[top, below], label=LABELS.get(second, second), aspect=40, pad=0.02
         )
+        _ticked(bar.ax.yaxis, rows.variables[second], 0.0)
     exponents = [name for name in fitted.form.parameters if name not in fitted.form.log_parameters]
     told = [
         f"{GREEK.get(name, name)} = {fitted.parameters[name]:.3g}{_ends(doubt, name)}"
         for name in exponents
     ]
-    style.subtitle(top, fitted.form.equation, "      ".join(told))
+    told += [
+        f"curves at {name} = {words.count(value)}, its median; residuals at each row's own"
+        for name, value in _held(rows, others[1:]).items()
+    ]
+    equation = fitted.form.equation if others else re.sub(r"\bx\b", first, fitted.form.equation)
+    style.subtitle(top, equation, "      ".join(told))
     status = fitted.certificate.status
     below.annotate(
         f"n = {words.plural(rows.num, 'row')}; certificate: {status}; 95 %: {doubt.method}",
         (0, -0.34), xycoords="axes fraction", fontsize=8, color=style.SOFT,
     )  # fmt: skip
     return figure
+
+
+def _held(rows: Rows, names: Sequence[str]) -> dict[str, float]:
+    """Return the value at which a curve holds each variable that it does not show."""
+    return {name: float(np.median(rows.variables[name])) for name in names}
+
+
+def _ticked(axis: Axis, values: np.ndarray, margin: float) -> None:
+    """Make an axis logarithmic over the values, its ticks counts, or powers where those end."""
+    low, high = float(values.min()), float(values.max())
+    counted = COUNTED[0] <= low and high <= COUNTED[1]
+    style.log_axis(axis, low, high, margin, "" if counted else "power")
 
 
 def _ends(doubt: Doubt, name: str) -> str:
@@ -95,7 +121,7 @@ def _law(axes: Axes, rows: Rows, fitted: Fit, doubt: Doubt, scale: ScalarMappabl
         second = np.sort(rows.variables[others[0]])
         places = np.linspace(0, len(second) - 1, NUM_LINES).astype(int)
         chosen = np.unique(second[places])
-        rest = {name: float(np.median(rows.variables[name])) for name in others[1:]}
+        rest = _held(rows, others[1:])
         levels = [{others[0]: float(value), **rest} for value in chosen]
     for level in levels:
         table = {first: x, **{name: np.full(NUM_POINTS, value) for name, value in level.items()}}

@@ -40,7 +40,7 @@ def three_approaches(
     """Answer by envelope, isoFLOP parabolas and the fitted law, and say whether they agree.
 
     `points` has params (N), tokens (D), flops (C) and loss, one row per size and horizon with seeds
-    averaged, and `size` labels; without labels a size is a distinct N (within .1 %). `fitted` is
+    averaged, and `size` labels; without labels a size is a distinct N (within 1 %). `fitted` is
     Chinchilla's law of the same runs with its intervals, or None for a `reason`. `budgets` are in
     FLOPs: by default the largest of the table and ten times that. `level` is that of the first two;
     the law's is in `errors`. Raises `TableError` if there are no rows, a column is missing, or a

@@ -15,7 +15,8 @@ from saltus.law.forecast import rms_percent
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import jackknife
 from saltus.law.solve import HUBER, fit
-from saltus.law.table import Rows, positive
+from saltus.law.table import Rows
+from saltus.law.values import positive
 
 PARAMS = ("params_total", "params_nonembedding")
 FLOPS = ("flops_exact", "flops_6nd")
@@ -26,8 +27,8 @@ def conventions(rows: Rows, *, criterion: Criterion = HUBER, seed: int = 0) -> l
 
     N is the column that was chosen and each of `params_total` and `params_nonembedding` that is
     there; C the chosen column, `flops_exact`, `flops_6nd`, and 6 N D with the N at hand. Intervals
-    are the delete-one-size jackknife's, None where sizes are too few. Raises `TableError` where
-    the table has only one convention.
+    are the delete-one-size jackknife's, None where sizes are too few. The rows are those of a form
+    in N and D. Raises `TableError` where the table has only one convention.
     """
     frame, columns = rows.frame, rows.columns
     names = list(dict.fromkeys([columns["params"], *PARAMS]))

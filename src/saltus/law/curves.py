@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from saltus.errors import TableError
+from saltus.law.alike import merge_alike
 
 Array = NDArray[np.float64]
 
 COLUMNS = ("params", "tokens", "flops", "loss")
 GRID_PER_DECADE = 16
-SAME_SIZE = 1e-3  # without labels, parameter counts within this share of the next are one size
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,7 @@ class Curves:
 def labelled(points: pd.DataFrame) -> pd.DataFrame:
     """Check the columns, and label sizes by their parameters where a table has no `size`.
 
-    Counts read off a published figure differ in their last digits, so neighbours within .1 % are
-    one size. Rows of one size and equal tokens are averaged. Sorted by parameters, then tokens.
+    Rows of one size and equal tokens are averaged. Sorted by parameters, then tokens.
     Raises `TableError` if there are no rows, a column is missing or a value is not positive.
     """
     if not len(points):
@@ -69,10 +68,7 @@ def labelled(points: pd.DataFrame) -> pd.DataFrame:
     if "size" in points.columns:
         table["size"] = points["size"].astype(str)
     else:
-        params = np.sort(table["params"].to_numpy())
-        first = params[np.r_[True, params[1:] > params[:-1] * (1 + SAME_SIZE)]]
-        place = np.searchsorted(first, table["params"].to_numpy(), side="right") - 1
-        table["size"] = [f"{first[i]:.0f}" for i in place]
+        table["size"] = merge_alike(table["params"].to_numpy())
     means = table.groupby(["size", "tokens"], as_index=False)[["params", "flops", "loss"]].mean()
     means["params"] = means.groupby("size")["params"].transform("mean")
     sorted_means: pd.DataFrame = means.sort_values(["params", "size", "tokens"])

@@ -1,0 +1,43 @@
+"""Files that a command is asked to write: refused before any work if they cannot be."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from saltus.errors import SaltusError
+
+PICTURES = (".svg", ".png")
+
+
+def check_picture(name: Path | None) -> None:
+    """Raise `SaltusError` unless the name of a figure ends in a format that is drawn."""
+    if name is not None and name.suffix not in PICTURES:
+        raise SaltusError(f"--figure: found '{name}', expected a name ending in .svg or .png")
+
+
+def check_outputs(named: Mapping[str, Path | None], read: Iterable[Path] = ()) -> None:
+    """Raise `SaltusError` unless each option's file can be written, and none is another's or read.
+
+    `named` maps options to their paths, None where it was not given; links are followed.
+    """
+    taken = {os.path.realpath(path): "which is read" for path in read}
+    for option, path in named.items():
+        if path is None:
+            continue
+        other = taken.setdefault(os.path.realpath(path), f"the same as {option}")
+        if other != f"the same as {option}":
+            raise SaltusError(f"{option}: found '{path}', {other}; expected a file of its own")
+        try:
+            what = "a folder" if path.is_dir() else "" if path.is_file() else "not a file"
+            if what and path.exists():
+                raise SaltusError(f"{option}: found '{path}', {what}; expected the name of a file")
+            if not path.parent.is_dir():
+                raise SaltusError(
+                    f"{option}: found '{path}', expected a name in a folder that exists; "
+                    f"'{path.parent}' is none"
+                )
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+                pass
+        except OSError as error:
+            raise SaltusError(f"{option}: '{path}' cannot be written ({error.strerror})") from error

@@ -1,0 +1,73 @@
+"""Which column of anybody's table is what, by its usual names or by those given."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from saltus.errors import TableError, nearest
+
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "params": ("params_total", "params", "N", "num_params", "parameters"),
+    "tokens": ("tokens", "D", "num_tokens"),
+    "loss": ("loss_text", "loss", "val_loss", "validation_loss"),
+    "unique": ("unique_tokens", "U"),  # of all D; tokens_unique of our runs counts text alone
+    "flops": ("flops_exact", "flops", "compute", "C"),
+    "size": ("size",),
+    "seed": ("seed",),
+}
+"""What a column may be, and the names it is known by, the first found first."""
+
+ROLE_OF = {"N": "params", "D": "tokens", "U": "unique", "C": "flops"}
+
+
+def parse_columns(text: str | None) -> dict[str, str]:
+    """Return role -> column of `params=N,tokens=D,loss=val_loss`; `TableError` in one line."""
+    found: dict[str, str] = {}
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        role, equals, column = (piece.strip() for piece in part.partition("="))
+        if not equals or not column:
+            raise TableError(f"--columns: found '{part.strip()}', expected ROLE=COLUMN")
+        if role not in ROLES:
+            raise TableError(
+                f"--columns: found '{role}', expected one of {', '.join(ROLES)}"
+                f"{nearest(role, ROLES)}"
+            )
+        if role in found:
+            raise TableError(f"--columns: found {role} twice, expected each role once")
+        found[role] = column
+    return found
+
+
+def choose_columns(
+    frame: pd.DataFrame, given: Mapping[str, str], needed: Sequence[str]
+) -> dict[str, str]:
+    """Return the column of each role that the table has; the `needed` ones must be there."""
+    chosen: dict[str, str] = {}
+    names = [str(name) for name in frame.columns]
+    told = f"{', '.join(names[:12]) or 'nothing'}{', …' if len(names) > 12 else ''}"
+    for role, known in ROLES.items():
+        if role in given:
+            if given[role] not in names:
+                raise TableError(
+                    f"column '{given[role]}' ({role}): not in the table; found {told}"
+                    f"{nearest(given[role], names)}"
+                )
+            other = next((each for each, name in chosen.items() if name == given[role]), None)
+            if other is not None:
+                raise TableError(
+                    f"column '{given[role]}': found as {other} and as {role}, expected one role"
+                )
+            chosen[role] = given[role]
+        else:
+            match = next((name for name in known if name in names), None)
+            if match is not None:
+                chosen[role] = match
+    for role in needed:
+        if role not in chosen:
+            raise TableError(
+                f"column for {role}: none of {', '.join(ROLES[role])} in the table; found {told}; "
+                f"name it with --columns {role}=COLUMN"
+            )
+    return chosen

@@ -1,0 +1,109 @@
+"""The values of anybody's table, checked: one line names the column and the first bad row.
+
+Rows are counted from 1, as they stand in the file.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from saltus.errors import TableError
+
+Array = NDArray[np.float64]
+
+RANGE = (1e-60, 1e60)
+"""Of counts, FLOPs and losses, in any unit: to the power of an exponent they still are numbers."""
+LONGEST_VALUE = 40  # characters of a cell that a message shows
+
+
+def row_number(frame: pd.DataFrame, at: int) -> int:
+    """Return what the row at position `at` is called: its place in the file, from 1."""
+    return int(frame.index[at]) + 1
+
+
+def positive(frame: pd.DataFrame, column: str) -> Array:
+    """Return a column as numbers (n,) of `RANGE`; text that spells one counts.
+
+    Raises `TableError` that names the column and the first bad row.
+    """
+    values = frame[column]
+    numbers = _numbers(values)
+    bad = ~((numbers >= RANGE[0]) & (numbers <= RANGE[1]))
+    if bad.any():
+        raise TableError(
+            f"column {column}, {_place(frame, bad)}: found {_told(values[bad].iloc[0])}, expected "
+            f"a number from {RANGE[0]:g} to {RANGE[1]:g}{_more(bad)}"
+        )
+    return numbers
+
+
+def labels(frame: pd.DataFrame, column: str) -> list[str]:
+    """Return a column as labels (n,); `TableError` names the first row that has none."""
+    missing = frame[column].isna().to_numpy(dtype=bool)
+    if missing.any():
+        raise TableError(
+            f"column {column}, {_place(frame, missing)}: found nothing, expected a label"
+            f"{_more(missing)}"
+        )
+    return [str(value) for value in frame[column]]
+
+
+def _numbers(values: pd.Series) -> Array:
+    """Return a column as numbers, NaN for what is none: a date, a duration, a truth value."""
+    kind = values.dtype
+    if pd.api.types.is_any_real_numeric_dtype(kind):
+        return values.to_numpy(dtype=float, na_value=np.nan)
+    return np.array([_number(value) for value in values], dtype=float)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
+        return np.nan
+    try:
+        return np.nan if isinstance(value, str) and "_" in value else float(value)
+    except OverflowError:
+        return np.inf
+    except ValueError:
+        return np.nan
+
+
+def _told(value: Any) -> str:
+    """Return a value as a message shows it, with what it is where that is not plain."""
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return "nothing"
+    if isinstance(value, str):
+        return f"'{value[:LONGEST_VALUE]}'"
+    if isinstance(value, float):
+        return f"{value:g}"
+    number = isinstance(value, Real | Decimal) and not isinstance(value, bool)
+    return str(value)[:LONGEST_VALUE] + ("" if number else ", not a number")
+
+
+def _place(frame: pd.DataFrame, bad: NDArray[np.bool_]) -> str:
+    return f"row {row_number(frame, int(np.argmax(bad)))}"
+
+
+def _more(bad: NDArray[np.bool_]) -> str:
+    more = int(bad.sum()) - 1
+    return f" ({more} more such row{'' if more == 1 else 's'})" if more else ""
+
+
+def refuse_duplicates(frame: pd.DataFrame, columns: Mapping[str, Array | list[str]]) -> None:
+    """Raise `TableError` where two rows are the same in all of the checked `columns`."""
+    compared = pd.DataFrame(columns)
+    again = compared.duplicated().to_numpy()
+    if not again.any():
+        return
+    at = int(np.argmax(again))
+    first = int(np.argmax((compared == compared.iloc[at]).all(axis=1).to_numpy()))
+    more = int(again.sum()) - 1
+    others = f" ({more} more duplicate{'' if more == 1 else 's'})" if more else ""
+    raise TableError(
+        f"columns {', '.join(columns)}, row {row_number(frame, at)}: the same as row "
+        f"{row_number(frame, first)}; expected each run once{others}"
+    )

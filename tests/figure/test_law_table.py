@@ -1,0 +1,45 @@
+"""The figure of anybody's table: every row, readable ticks, curves at a stated U."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from law_tables import answer, table
+
+from saltus.figure import law_table
+from saltus.law.doubt import doubt_of
+from saltus.law.forms import FORMS, PowerLaw
+from saltus.law.solve import fit
+from saltus.law.table import read_rows
+
+
+def test_the_figure_says_where_unique_tokens_are_held() -> None:
+    frame = table(5, noise=0.003).assign(U=lambda rows: np.minimum(rows["D"], 2e10))
+    rows = read_rows(frame, FORMS["data-constrained"])
+    fitted = fit(FORMS["data-constrained"], rows.variables, rows.loss, starts=8)
+    figure = law_table.draw(rows, fitted, doubt_of(fitted, rows, "bootstrap", num=100, seed=0))
+    top = figure.axes[0]
+    assert any("curves at U = 20B, its median" in text.get_text() for text in top.texts)
+    x, y = top.lines[0].get_data()
+    held = {"N": x, "D": np.full(len(x), 1e9), "U": np.full(len(x), 2e10)}
+    assert y == pytest.approx(fitted.predict(held))
+
+
+def test_compute_has_decades_for_ticks() -> None:
+    frame = table(5, noise=0.003).assign(C=lambda rows: 6 * rows["N"] * rows["D"])
+    rows = read_rows(frame, PowerLaw("C"))
+    fitted = fit(PowerLaw("C"), rows.variables, rows.loss)
+    figure = law_table.draw(rows, fitted, doubt_of(fitted, rows, "bootstrap", num=100, seed=0))
+    below = figure.axes[1].xaxis
+    told = [below.get_major_formatter()(value) for value in (1e17, 1e20)]
+    assert told == ["$10^{17}$", "$10^{20}$"]
+
+
+def test_the_figure_shows_every_row(tmp_path: Path) -> None:
+    frame = table(noise=0.003)
+    picture = tmp_path / "law.svg"
+    answer(tmp_path, frame, "--figure", str(picture))
+    text = picture.read_text()
+    assert "parameters N" in text
+    assert "law above the loss (%)" in text
+    assert text.count("<use ") >= 2 * 64
