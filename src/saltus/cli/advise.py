@@ -11,7 +11,7 @@ from saltus.errors import SaltusError, TableError
 from saltus.files import write_json
 from saltus.law.advise import optimal_allocation, rank_candidates
 from saltus.law.belief import belief_of
-from saltus.law.table import LARGEST
+from saltus.law.values import RANGE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def _target(text: str | None) -> tuple[float, float] | None:
         params, tokens = (float(part) for part in text.split(","))
     except ValueError:
         params = tokens = 0.0
-    if not (0 < params < LARGEST and 0 < tokens < LARGEST):
+    if not (RANGE[0] <= params <= RANGE[1] and RANGE[0] <= tokens <= RANGE[1]):
         raise SaltusError(f"--target: found '{text}', expected two positive numbers N,D")
     return params, tokens
 

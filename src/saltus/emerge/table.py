@@ -64,7 +64,7 @@ def read_groups(
     """
     scale = _checked_names(frame, columns)
     dropped: dict[str, int] = {}
-    frame = select(frame.reset_index(drop=True), where, dropped)
+    frame = select(frame.reset_index(drop=True), where, 0, dropped)
     if frame.empty:
         left = ", ".join(f"{count} dropped ({why})" for why, count in dropped.items())
         raise TableError(f"0 rows{f' after {left}' if left else ''}; expected at least two sizes")
