@@ -182,22 +182,13 @@ def fit_curve(cells: Cells, num_polished: int = 4) -> CurveFit:
     (1/60 of the smallest gap) and any location within the gap fits: the caller must report
     the gap, not the point.
     """
+    bounds = _bounds(cells)
     sizes = cells.sizes
     locations = np.concatenate([(sizes[1:] + sizes[:-1]) / 2, [sizes[0], sizes[-1] + 0.1]])
     starts = _starts(cells, locations)
     values, _ = log_likelihood(cells, starts)
-    return _best_of(cells, starts[np.argsort(-values, kind="stable")[:num_polished]])
-
-
-def refit(cells: Cells, near: CurveFit) -> CurveFit:
-    """Maximise the likelihood of slightly other cells, from a fit of nearly the same ones alone."""
-    return _best_of(cells, _parameters(near)[None, :])
-
-
-def _best_of(cells: Cells, starts: FloatArray) -> CurveFit:
-    """The best of polished starts (P, 4)."""
-    bounds = _bounds(cells)
-    results = [_polish(cells, start, bounds, None) for start in starts]
+    chosen = np.argsort(-values, kind="stable")[:num_polished]
+    results = [_polish(cells, starts[i], bounds, None) for i in chosen]
     parameters, value, success = max(results, key=lambda result: result[1])
     location, log_width, log_concentration, lapse = (float(p) for p in parameters)
     at_bound = min(abs(location - edge) for edge in bounds[0]) < 1e-6
