@@ -249,12 +249,8 @@ def fit_curve(cells: Cells, num_polished: int = 4) -> CurveFit:
     """
     tried = starts(cells, spread_locations(cells))
     values, _ = log_likelihood(cells, tried)
-    return _best_of(cells, tried[np.argsort(-values, kind="stable")[:num_polished]])
-
-
-def _best_of(cells: Cells, tried: FloatArray) -> CurveFit:
-    """The best of polished starts (P, 4)."""
-    results = [polish(cells, start) for start in tried]
+    chosen = np.argsort(-values, kind="stable")[:num_polished]
+    results = [polish(cells, tried[i]) for i in chosen]
     parameters, value, success = max(results, key=lambda result: result[1])
     location, log_width, log_concentration, lapse = (float(p) for p in parameters)
     width = float(np.exp(log_width))
