@@ -53,6 +53,10 @@ rule thresholds:
     output:
         f"{ROOT}/tables/scores.parquet",
         f"{ROOT}/tables/thresholds.parquet",
+        f"{ROOT}/tables/breakdown.parquet",
+        f"{ROOT}/tables/seeds.parquet",
+        f"{ROOT}/tables/probabilities.parquet",
+        f"{ROOT}/tables/foretold.parquet",
         f"{ROOT}/emergence.json",
     log:
         f"{ROOT}/logs/thresholds.log",
@@ -63,9 +67,14 @@ rule thresholds:
         gpu=0,
     params:
         root=lambda wildcards: ROOT,
-        code=code_hash("saltus.emerge.summary") + code_hash("saltus.emerge.ability"),
+        spec=JOBS.laws(),
+        code=code_hash("saltus.emerge.study")
+        + code_hash("saltus.emerge.summary")
+        + code_hash("saltus.emerge.breakdown")
+        + code_hash("saltus.emerge.seeds"),
     shell:
-        "saltus stage thresholds --input {input} --out {params.root}/tables 2> {log}"
+        "saltus stage thresholds --spec {params.spec:q} --input {input}"
+        " --out {params.root}/tables 2> {log}"
 
 
 rule calibration:

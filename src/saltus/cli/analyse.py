@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     )
     call(stages.tables, tables, jobs.tables(), input=trained + probed)
     call(stages.laws, root, jobs.laws(), input=[*named("runs"), foretold])
-    call(stages.thresholds, tables, input=named("items", "runs"))
+    call(stages.thresholds, tables, jobs.laws(), input=named("items", "runs"))
     calibrated = named("tokens", "items", "runs")
     call(stages.calibration, tables, jobs.calibration(), input=calibrated)
     call(stages.figures, root / "figures", input=[root])

@@ -197,17 +197,31 @@ def laws(options: argparse.Namespace) -> None:
 
 
 def thresholds(options: argparse.Namespace) -> None:
-    """Score the items and find the thresholds: `--input` is items, then runs."""
-    from saltus.emerge.ability import summarise_emergence
+    """Score the items, find thresholds, judge: `--input` is items, then runs."""
+    from saltus.emerge.breakdown import breakdown_table
+    from saltus.emerge.resolution import probability_table
     from saltus.emerge.scores import score_table
+    from saltus.emerge.seeds import seed_table
+    from saltus.emerge.study import summarise_study
     from saltus.emerge.summary import summarise_thresholds
+    from saltus.law.plain import plain
 
     items, runs = map(read_table, options.input)
     runs = runs[runs["rate_factor"] == 1.0]
-    scores = score_table(items[items["run"].isin(runs["run"])], runs)
-    write_table(options.out / "scores.parquet", scores)
-    write_table(options.out / "thresholds.parquet", summarise_thresholds(scores))
-    write_json(options.out.parent / "emergence.json", summarise_emergence(scores))
+    items = items[items["run"].isin(runs["run"])]
+    scores = score_table(items, runs)
+    found, foretold = summarise_study(scores, items, options.spec["minimum_tokens"])
+    made = {
+        "scores": scores,
+        "thresholds": summarise_thresholds(scores),
+        "breakdown": breakdown_table(items, runs),
+        "seeds": seed_table(scores),
+        "probabilities": probability_table(items),
+        **foretold,
+    }
+    for name, table in made.items():
+        write_table(options.out / f"{name}.parquet", table)
+    write_json(options.out.parent / "emergence.json", plain(found))
 
 
 def calibration(options: argparse.Namespace) -> None:

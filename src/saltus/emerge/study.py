@@ -1,0 +1,79 @@
+"""What a study says of its abilities beside thresholds and verdicts: the rest of `emergence.json`.
+
+Arms against each other, the collapse on the loss axis, tokens to learn against size, thresholds
+foretold from smaller sizes, and whether drawn answers agree with their probability.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saltus.emerge.ability import summarise_emergence
+from saltus.emerge.agreement import compare_methods
+from saltus.emerge.arms import arm_table
+from saltus.emerge.collapse import collapse
+from saltus.emerge.foretell import foretell_table
+from saltus.emerge.logistic import Runs
+from saltus.emerge.resolution import agreement_table
+from saltus.emerge.shape import shape_table
+from saltus.emerge.textloss import lawful_text_losses
+from saltus.emerge.token_slope import slope_of_scores
+
+Tables = dict[str, pd.DataFrame]
+
+
+def summarise_study(
+    scores: pd.DataFrame, items: pd.DataFrame, minimum_tokens: int = 0
+) -> tuple[dict[str, Any], Tables]:
+    """Return the content of `emergence.json`, and the long tables of what was foretold, by name.
+
+    `minimum_tokens` is the law's: shorter runs do not enter the law of text loss by which
+    thresholds are foretold. Raises `TableError` for a missing column.
+    """
+    found = summarise_emergence(scores)
+    if scores.empty:
+        return found, {}
+    losses = None
+    if scores["loss_text"].notna().any():
+        losses = lawful_text_losses(scores, minimum_tokens)
+    foretold, thresholds = foretell_table(scores, losses)
+    agreement = agreement_table(items)
+    found |= {
+        "arms": arm_table(scores).to_dict("records"),
+        "shapes": shape_table(scores).to_dict("records"),
+        "collapse": list(_collapses(scores)),
+        "token_slopes": [
+            {"task": task, "arm": arm, **asdict(slope_of_scores(cell))}
+            for (task, arm), cell in scores.groupby(["task", "arm"], sort=True)
+        ],
+        "foretold": {
+            "methods": compare_methods(foretold).to_dict("records"),
+            "thresholds": thresholds.to_dict("records"),
+        },
+        "agreement": {
+            "runs": len(agreement),
+            "draws": int(agreement["sampled"].sum()),
+            "smallest_p": float(agreement["p_value"].min()) if len(agreement) else None,
+        },
+    }
+    return found, {"foretold": foretold}
+
+
+def _collapses(scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the test of the collapse on text loss of every task and arm."""
+    for (task, arm), cell in scores.dropna(subset=["loss_text"]).groupby(["task", "arm"]):
+        runs = Runs(
+            loss=cell["loss_text"].to_numpy(np.float64),
+            successes=cell["successes"].to_numpy(np.float64),
+            trials=cell["items"].to_numpy(np.float64),
+            size=cell["params_nonembedding"].to_numpy(np.float64),
+            guess=float(cell["guess_rate"].mean()),
+        )
+        yield {
+            "task": task,
+            "arm": arm,
+            **asdict(collapse(runs, cell["seed"].to_numpy(np.float64))),
+        }
