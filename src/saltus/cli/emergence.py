@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         groups, dropped = read_groups(frame, columns, options.where)
     except TableError as error:
         raise TableError(f"{options.table}: {error}") from error
-    axis = Axis("scale", falling=options.falling)
+    axis = Axis("scale", "scales", falling=options.falling)
     answers = [describe(group, axis, options.level, options.seed) for group in groups]
     verdicts = judge_groups(groups, axis, seed=options.seed)
     found = [{**answer, **verdict} for (answer, _), verdict in zip(answers, verdicts, strict=True)]

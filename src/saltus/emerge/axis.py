@@ -19,6 +19,7 @@ class Axis:
     """What the scale is called, and whether ability grows as it falls."""
 
     noun: str = "size"
+    nouns: str = "sizes"
     falling: bool = False
 
     @property
@@ -46,8 +47,8 @@ class Axis:
 
 
 SIZE = Axis()
-COMPUTE = Axis("compute")
-LOSS = Axis("loss", falling=True)
+COMPUTE = Axis("compute", "amounts of compute")
+LOSS = Axis("loss", "losses", falling=True)
 
 _STATUS = {"above largest": "below smallest", "below smallest": "above largest"}
 _CENSORED = {"right": "left", "left": "right"}

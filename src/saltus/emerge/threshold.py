@@ -175,7 +175,7 @@ def _placed(
     below, reached = crossings.first[0], crossings.sustained[1]
     if lack is not None and lack.refused:
         told = f"the curve does not describe the means: they lie {lack.rms:.2f} off it (r.m.s.), "
-        told += f"more than {axis.noun}s that scatter as much as seeds would (p < .01)"
+        told += f"more than {axis.nouns} that scatter as much as seeds would (p < .01)"
         return unsettled(replace(base, fit_status="misfit"), below, reached, told)
     if estimate > base.largest:
         low = None if low is None or below is None else min(low, below)

@@ -1,7 +1,6 @@
 """The tables at the foot of the report, as text cells with the source of every column."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -10,6 +9,8 @@ from saltus.figure import words
 from saltus.figure.law_fit import cut_off, prediction
 from saltus.figure.tables import Tables
 from saltus.law.allocation import Cost
+from saltus.report.abilities import ability_grids
+from saltus.report.grid import Grid
 
 AXES = {
     "params_nonembedding": "parameters without embedding",
@@ -18,23 +19,12 @@ AXES = {
 }
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table of text: title, where it was read, column heads, rows; the first column is a name."""
-
-    title: str
-    source: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-
 def grids(tables: Tables) -> list[Grid]:
     """Return the report's tables in order; an empty one is left out."""
     made = [sizes(tables), laws(tables), cut_offs(tables), approaches(tables), beside(tables),
             forms(tables),
             heldout(tables),
-            thresholds(tables), verdicts(tables),
+            thresholds(tables), *ability_grids(tables),
             calibration(tables), provenance(tables)]  # fmt: skip
     return [grid for grid in made if grid.rows]
 
@@ -262,43 +252,6 @@ def thresholds(tables: Tables) -> Grid:
         tuple(rows),
         "“> N” means: not reached at the largest size tried; nothing is extrapolated.",
     )  # fmt: skip
-
-
-def verdicts(tables: Tables) -> Grid:
-    """Return whether every ability leapt, with the evidence."""
-    rows = []
-    for found in tables.emergence.get("verdicts", ()):
-        power = found["power"] or {}
-        best = found["rivals"][0] if found["rivals"] else None
-        p = found["p_adjusted"]
-        rows.append(
-            (
-                words.task(found["task"], found["arm"], always=len(tables.arms()) > 1),
-                found["verdict"],
-                _transition(found["nll"]),
-                _transition(found["accuracy"]),
-                words.ABSENT if p is None else f"{p:.2g}",
-                f"{best['name']} (off by {best['heldout']:.2g} nats)" if best else words.ABSENT,
-                power.get("text", words.ABSENT),
-                found["reason"],
-            )
-        )
-    return Grid(
-        "Did they leap?", "emergence.json: verdicts",
-        ("ability", "verdict", "width of the NLL's transition", "of the accuracy's",
-         "p against smooth", "best on held-out sizes", "power", "reason"),
-        tuple(rows),
-        "Widths in decades of parameters, from 10 to 90 %, with 95 % intervals. Sharp: the NLL's "
-        "is below half a decade, p < .05 after Holm; smooth: above; metric-induced: the accuracy's "
-        "below where the NLL's is above.",
-    )  # fmt: skip
-
-
-def _transition(fit: Mapping[str, Any] | None) -> str:
-    """Return a width with its interval."""
-    if fit is None:
-        return words.ABSENT
-    return f"{words.plain(fit['width'], 2)} {words.bracket((fit['low'], fit['high']), 2)}"
 
 
 def calibration(tables: Tables) -> Grid:
