@@ -1,4 +1,4 @@
-"""The report's tables of abilities beside their thresholds: verdicts, arms, loss axis, foretelling."""
+"""The report's tables of abilities: verdicts, arms, the loss axis, what was foretold."""
 
 from collections.abc import Mapping
 from typing import Any
