@@ -71,7 +71,8 @@ rule thresholds:
         code=code_hash("saltus.emerge.study")
         + code_hash("saltus.emerge.summary")
         + code_hash("saltus.emerge.breakdown")
-        + code_hash("saltus.emerge.seeds"),
+        + code_hash("saltus.emerge.seeds")
+        + code_hash("saltus.law.plain"),
     shell:
         "saltus stage thresholds --spec {params.spec:q} --input {input}"
         " --out {params.root}/tables 2> {log}"
