@@ -149,7 +149,7 @@ def test_the_committed_study_keeps_its_promises() -> None:
             if row["design"] in designs and truth in (None, row["truth"])
         )
 
-    assert total("tables", "sufficient") >= 300
+    assert total("tables", "sufficient") >= 250
     assert total("decided", "sufficient") >= 0.8 * total("tables", "sufficient")
     assert total("right", "sufficient") >= 0.9 * total("decided", "sufficient")
     for truth in ("smooth", "metric-induced"):

@@ -12,7 +12,7 @@ import pandas as pd
 
 from saltus.emerge.axis import Axis
 from saltus.emerge.means import accuracy_means, nll_means
-from saltus.emerge.power import Power, power_of
+from saltus.emerge.power import Power, power_of_both
 from saltus.emerge.rivals import rivals
 from saltus.emerge.scores import require_columns
 from saltus.emerge.table import Group
@@ -50,8 +50,7 @@ def summarise_emergence(scores: pd.DataFrame) -> dict[str, Any]:
 def judge_groups(groups: Sequence[Group], axis: Axis, *, seed: int = 0) -> list[dict[str, Any]]:
     """Return the verdict on every group of anybody's table, as `saltus emergence` writes it.
 
-    The power is of the NLL where the table has one, else of the accuracy. A falling scale has no
-    verdict: a leap is told from its width in decades of what grows.
+    A falling scale has no verdict: a leap is told from its width in decades of what grows.
     """
     found: list[Judgement] = []
     powers: list[dict[str, Any] | None] = []
@@ -64,7 +63,7 @@ def judge_groups(groups: Sequence[Group], axis: Axis, *, seed: int = 0) -> list[
         nll = None if group.nll is None else nll_means(group.scale, group.nll)
         accuracy = accuracy_means(group.scale, group.successes, group.trials)
         found.append(judge(nll, accuracy, seed=seed))
-        powers.append(power_entry(power_of(accuracy if nll is None else nll, W0, seed=seed)))
+        powers.append(power_entry(power_of_both(nll, accuracy, W0, seed=seed)))
     told = [judgement_entry(each) for each in settle(found)]
     return [
         {
@@ -85,7 +84,9 @@ def _entry(task: str, arm: str, cell: pd.DataFrame, judged: Judgement) -> dict[s
         "arm": arm,
         **judgement_entry(judged),
         "rivals": [asdict(each) for each in rivals(means)],
-        "power": power_entry(power_of(means, W0)),
+        "power": power_entry(
+            power_of_both(means, accuracy_means(cell[AXIS], cell["successes"], cell["items"]), W0)
+        ),
         "sizes": int(means.x.size),
         "replicas": len(cell),
     }

@@ -115,6 +115,24 @@ def power_of(means: Means, w0: float, *, draws: int = DRAWS, seed: int = 0) -> P
     return Power(sharp, smooth, None, None)
 
 
+def power_of_both(
+    nll: Means | None, accuracy: Means, w0: float, *, draws: int = DRAWS, seed: int = 0
+) -> Power | None:
+    """Return the power of a verdict, which rests on NLL and accuracy: the lower of the two.
+
+    Of accuracy alone where there is no NLL.
+    """
+    metrics = [means for means in (nll, accuracy) if means is not None]
+    found = [power_of(means, w0, draws=draws, seed=seed) for means in metrics]
+    made = [each for each in found if each is not None]
+    if not made:
+        return None
+    sharp, smooth = min(each.sharp for each in made), min(each.smooth for each in made)
+    most = max(made, key=lambda each: (each.sizes or 0) * (each.seeds or 0))
+    enough = all(each.sizes is not None for each in made)
+    return Power(sharp, smooth, most.sizes if enough else None, most.seeds if enough else None)
+
+
 def _decided(
     design: Means,
     noise: Noise,

@@ -3,7 +3,7 @@
 The rules, w0 = .5 decade, all on the 95 % interval of the N10-N90 width (`transition`):
 
     sharp           NLL: upper limit < w0, and p < .05 against smooth after Holm
-    smooth          NLL: lower limit > w0
+    smooth          NLL: lower limit > w0, and greedy accuracy's too
     metric-induced  greedy accuracy sharp where NLL is smooth: the leap is the metric's (Schaeffer
                     et al. 2023)
     undecided       everything else, with the reason
@@ -104,7 +104,12 @@ def changes(means: Means, fit: Transition) -> bool:
 
 
 def judge(
-    nll: Means | None, accuracy: Means | None, num_items: int | None = None, *, seed: int = 0
+    nll: Means | None,
+    accuracy: Means | None,
+    num_items: int | None = None,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Judgement:
     """Fit both curves and return the evidence; the verdict is settled by `settle`."""
     fits: list[Transition | None] = []
@@ -118,7 +123,7 @@ def judge(
         found = fit_transition(means)
         changed.append(changes(means, found))
         fits.append(found)
-        values.append(p_against_smooth(means, seed=seed) if _narrow(found) else 1.0)
+        values.append(p_against_smooth(means, draws=draws, seed=seed) if _narrow(found) else 1.0)
     some = nll if nll is not None else accuracy
     num_sizes = 0 if some is None else some.x.size
     reason = ""
@@ -187,5 +192,7 @@ def _verdict(found: Judgement, p: float | None) -> tuple[str, str]:
     if nll.low > W0:
         if accuracy is not None and _narrow(accuracy) and sure:
             return "metric-induced", f"{told}, accuracy {_told(accuracy)} (p = {p:.2g})"
-        return "smooth", f"{told}, more than {W0}"
+        if accuracy is None or accuracy.low > W0:
+            return "smooth", f"{told}, more than {W0}"
+        return "undecided", f"{told}, but accuracy {_told(accuracy)}: the metric may leap"
     return "undecided", f"{told}, on both sides of {W0}"
