@@ -118,23 +118,9 @@ def _width(tables: Tables, task: str, arm: str) -> str:
 
 def _nll(axes: Axes, tables: Tables, task: str, arm: str) -> None:
     """Draw every replica's target NLL with the means and the fitted transition."""
-    palette = style.colours(tables)
-    rows = tables.at_largest(tables.scores)
-    rows = rows[(rows["task"] == task) & (rows["arm"] == arm) & rows["target_nll"].notna()]
-    means = []
-    for size in tables.sizes():
-        cell = rows[rows["size"] == size]
-        if cell.empty:
-            continue
-        axes.plot(dodge(cell["params_nonembedding"], cell["seed"], 0.09), cell["target_nll"],
-                  "o", color=palette[size], markersize=4.4, markeredgecolor="white",
-                  markeredgewidth=0.5, zorder=4, clip_on=False)  # fmt: skip
-        place = float(cell["params_nonembedding"].iloc[0])
-        means.append((place, float(cell["target_nll"].mean())))
+    means = [place for place, _ in _points(axes, tables, task, arm, "target_nll")]
     if not means:
-        style.note(axes, "never scored")
         return
-    axes.plot(*np.array(means).T, color=style.INK, linewidth=1.4, zorder=3)
     found = verdict(tables, task, arm).get("nll")
     if found:
         x = np.linspace(np.log10(means[0][0]), np.log10(means[-1][0]), 200)
@@ -149,7 +135,6 @@ def _limits(tables: Tables) -> tuple[float, float]:
 
 
 def _panel(axes: Axes, tables: Tables, task: str, arm: str, limits: tuple[float, float]) -> None:
-    palette = style.colours(tables)
     rows = tables.at_largest(tables.scores)
     rows = rows[(rows["task"] == task) & (rows["arm"] == arm) & rows["exact_match"].notna()]
     axes.axhline(0.5, color=style.FAINT, linewidth=0.8, zorder=1)
@@ -157,22 +142,34 @@ def _panel(axes: Axes, tables: Tables, task: str, arm: str, limits: tuple[float,
         axes.axhline(float(rows["guess_rate"].mean()), color=style.SOFT, linewidth=1,
                      linestyle=(0, (1, 2)), zorder=1)  # fmt: skip
     _threshold(axes, threshold(tables, task, arm), limits)
-    means = []
+    for (place, _), cell in _points(axes, tables, task, arm, "exact_match"):
+        low, high = accuracy_interval(cell)
+        axes.plot([place, place], [low, high], color=style.INK, linewidth=1, alpha=0.75, zorder=3)
+
+
+def _points(
+    axes: Axes, tables: Tables, task: str, arm: str, column: str
+) -> list[tuple[tuple[float, float], pd.DataFrame]]:
+    """Draw every replica's `column` and the line of means; return (size, mean) and rows by size."""
+    palette = style.colours(tables)
+    rows = tables.at_largest(tables.scores)
+    rows = rows[(rows["task"] == task) & (rows["arm"] == arm) & rows[column].notna()]
+    drawn = []
     for size in tables.sizes():
         cell = rows[rows["size"] == size]
         if cell.empty:
             continue
-        axes.plot(dodge(cell["params_nonembedding"], cell["seed"], 0.09), cell["exact_match"],
+        axes.plot(dodge(cell["params_nonembedding"], cell["seed"], 0.09), cell[column],
                   "o", color=palette[size], markersize=4.4, markeredgecolor="white",
                   markeredgewidth=0.5, zorder=4, clip_on=False)  # fmt: skip
-        low, high = accuracy_interval(cell)
         place = float(cell["params_nonembedding"].iloc[0])
-        means.append((place, float(cell["exact_match"].mean())))
-        axes.plot([place, place], [low, high], color=style.INK, linewidth=1, alpha=0.75, zorder=3)
-    if means:
-        axes.plot(*np.array(means).T, color=style.INK, linewidth=1.4, zorder=3)
-    elif rows.empty:
+        drawn.append(((place, float(cell[column].mean())), cell))
+    if drawn:
+        axes.plot(*np.array([each for each, _ in drawn]).T, color=style.INK, linewidth=1.4,
+                  zorder=3)  # fmt: skip
+    else:
         style.note(axes, "never scored")
+    return drawn
 
 
 def _threshold(axes: Axes, row: dict[str, Any] | None, limits: tuple[float, float]) -> None:
