@@ -40,6 +40,10 @@ rule all:
     default_target: True
     input:
         f"{ROOT}/report.html",
+        expand(
+            f"{ROOT}/tables/{{name}}.parquet",
+            name=["breakdown", "seeds", "probabilities", "foretold"],
+        ),
 
 
 include: "workflow/rules/corpus.smk"

@@ -35,7 +35,7 @@ def summarise_study(
     """
     found = summarise_emergence(scores)
     if scores.empty:
-        return found, {}
+        return found, {"foretold": foretell_table(scores)[0]}
     losses = None
     if scores["loss_text"].notna().any():
         losses = lawful_text_losses(scores, minimum_tokens)
