@@ -50,7 +50,7 @@ def test_a_caption_and_a_figure_retrain_nothing(workspace: Workspace) -> None:
 
 
 def test_code_of_the_laws_trains_and_probes_nothing(workspace: Workspace) -> None:
-    with (workspace.folder / "src" / "saltus" / "law" / "compare.py").open("a") as stream:
+    with (workspace.folder / "src" / "saltus" / "law" / "choice.py").open("a") as stream:
         stream.write("\nANOTHER = 1\n")
     assert workspace.planned(*SMOKE) == {"prediction": 1, **AFTER_PROBING}
 
