@@ -1,4 +1,4 @@
-"""Verdicts on simulated abilities whose truth is known: writes src/saltus/emerge/verdicts.csv.
+"""Verdicts on simulated abilities whose truth is known: writes src/saltus/emerge/verdict.csv.
 
     python bench/verdicts.py [--tables 20] [--processes 2]
 
@@ -37,7 +37,7 @@ SCATTER = (0.02, 0.05, 0.1)
 START, END, OFF, TRIALS, DECADES = 5.0, 0.4, 0.05, 300, 2.5
 GENTLE, STEEP = 0.8, 0.12  # nats of NLL over which the accuracy rises by a factor e in odds
 DRAWS = 199  # of p-values and of power
-OUT = common.ROOT / "src" / "saltus" / "emerge" / "verdicts.csv"
+OUT = common.ROOT / "src" / "saltus" / "emerge" / "verdict.csv"
 
 
 def table(job: tuple[str, int, int, float, int]) -> tuple[str, bool]:

@@ -138,7 +138,7 @@ def test_power_grows_with_sizes_and_falls_with_scatter() -> None:
 
 def test_the_committed_study_keeps_its_promises() -> None:
     """Where the power analysis says sufficient: 80 % decided, 90 % right, 5 % falsely sharp."""
-    text = resources.files("saltus.emerge").joinpath("verdicts.csv").read_text(encoding="utf-8")
+    text = resources.files("saltus.emerge").joinpath("verdict.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
     assert {row["truth"] for row in rows} == {"sharp", "smooth", "metric-induced"}
 
