@@ -299,20 +299,11 @@ def compare(a: Sequence[float], b: Sequence[float], draws: int = 4000) -> dict[s
     }
 
 
-def processor() -> str:
-    """Return the processor's name."""
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def surroundings() -> dict[str, str]:
     """Return what every row is marked with: machine, versions, the hash of the training code."""
     import torch
 
+    from saltus.cli.machine import processor
     from saltus.code import code_hash
 
     return {

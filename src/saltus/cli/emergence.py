@@ -4,18 +4,17 @@ Reads a table or a finished study's folder; writes only where it is told to.
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from saltus.cli.emergence_text import told
 from saltus.cli.foreign import read_foreign, table_of
-from saltus.cli.outputs import check_outputs, check_picture
+from saltus.cli.outputs import check_outputs, check_picture, write_picture
 from saltus.emerge.ability import judge_groups
 from saltus.emerge.axis import Axis
 from saltus.emerge.describe import describe
 from saltus.emerge.table import Columns, read_groups
 from saltus.errors import SaltusError, TableError
-from saltus.files import write_bytes, write_json
+from saltus.files import write_json
 from saltus.law.plain import plain
 
 
@@ -70,14 +69,11 @@ def run(options: argparse.Namespace) -> None:
     if options.json is not None:
         write_json(options.json, plain(found))
     if options.figure is not None:
-        from saltus.figure import emergence_table, style
+        from saltus.figure import emergence_table
 
         thresholds = [threshold for _, threshold in answers]
         figure = emergence_table.draw(groups, thresholds, axis, options.level, options.scale)
-        with tempfile.TemporaryDirectory() as folder:
-            for path in style.save(figure, Path(folder), "emergence"):
-                if path.suffix == options.figure.suffix:
-                    write_bytes(options.figure, path.read_bytes())
+        write_picture(figure, options.figure)
     print("\n".join(told(str(options.table), columns, axis, groups, found, dropped)))
 
 

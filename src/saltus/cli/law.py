@@ -4,16 +4,15 @@ Reads a table or a finished study's folder; writes only where it is told to.
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from saltus.cli.foreign import files_of, read_foreign, study_law
 from saltus.cli.law_text import told
-from saltus.cli.outputs import check_outputs, check_picture
+from saltus.cli.outputs import check_outputs, check_picture, write_picture
 from saltus.cli.parser import number, whole
 from saltus.errors import SaltusError, TableError, nearest
-from saltus.files import write_bytes, write_json
+from saltus.files import write_json
 from saltus.law.columns import ROLE_OF, ROLES, parse_columns
 from saltus.law.conventions import conventions
 from saltus.law.criterion import LOSSES, RESIDUALS, Criterion
@@ -109,7 +108,9 @@ def run(options: argparse.Namespace) -> None:
     if options.json is not None:
         write_json(options.json, plain(found))
     if options.figure is not None:
-        _draw(options.figure, rows, fitted, doubt)
+        from saltus.figure import law_table
+
+        write_picture(law_table.draw(rows, fitted, doubt), options.figure)
     print("\n".join(told(str(options.table), rows, found)))
 
 
@@ -159,14 +160,3 @@ def _one_of(option: str, value: str, choices: Any) -> None:
         raise SaltusError(
             f"{option}: found '{value}', expected {', '.join(choices)}{nearest(value, choices)}"
         )
-
-
-def _draw(out: Path, rows: Rows, fitted: Any, doubt: Any) -> None:
-    """Write the figure in the one format that its name says."""
-    from saltus.figure import law_table, style
-
-    with tempfile.TemporaryDirectory() as folder:
-        figure = law_table.draw(rows, fitted, doubt)
-        for path in style.save(figure, Path(folder), "law"):
-            if path.suffix == out.suffix:
-                write_bytes(out, path.read_bytes())

@@ -11,7 +11,7 @@ def machine_of(statuses: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return what the tables were joined on, and the jobs' own records of theirs."""
     return {
         "machine": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "device": ", ".join(sorted({status["device"] for status in statuses})),
         "python": platform.python_version(),
@@ -22,7 +22,8 @@ def machine_of(statuses: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         for line in information.read_text().splitlines():

@@ -4,8 +4,13 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from saltus.errors import SaltusError
+from saltus.files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PICTURES = (".svg", ".png")
 
@@ -41,3 +46,13 @@ def check_outputs(named: Mapping[str, Path | None], read: Iterable[Path] = ()) -
                 pass
         except OSError as error:
             raise SaltusError(f"{option}: '{path}' cannot be written ({error.strerror})") from error
+
+
+def write_picture(figure: "Figure", out: Path) -> None:
+    """Write a figure to `out` in the one format that its name says."""
+    from saltus.figure import style
+
+    with tempfile.TemporaryDirectory() as folder:
+        for path in style.save(figure, Path(folder), "picture"):
+            if path.suffix == out.suffix:
+                write_bytes(out, path.read_bytes())

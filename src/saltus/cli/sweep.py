@@ -4,7 +4,6 @@ Reads the runs of a finished study, or a table of the user's own; writes only wh
 """
 
 import argparse
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from saltus.cli.foreign import read_foreign
-from saltus.cli.outputs import check_picture
+from saltus.cli.outputs import check_picture, write_picture
 from saltus.errors import SaltusError, TableError, nearest
-from saltus.files import write_bytes, write_json
+from saltus.files import write_json
 from saltus.law.rates import fit_rate_rule
 
 NEEDED = ("size", "seed", "horizon", "params_nonembedding", "learning_rate", "loss_validation")
@@ -58,7 +57,9 @@ def run(options: argparse.Namespace) -> None:
     if options.json is not None:
         write_json(options.json, {**rule, "rows": _records(rows), "rate": block})
     if options.figure is not None:
-        _draw(options.figure, runs, rule, rows)
+        from saltus.figure import rates
+
+        write_picture(rates.draw(rates.tables_of(runs, rule, rows)), options.figure)
 
     print("\n".join(_table(rows)))
     if block is None:
@@ -212,17 +213,6 @@ def _held_out(held: Mapping[str, Any]) -> list[str]:
     if held["interval"] is not None:
         lines.append(f"          95 %: {held['interval_method']}, both rates held fixed")
     return lines + ([f"          {held['reason']}"] if held["reason"] else [])
-
-
-def _draw(out: Path, runs: pd.DataFrame, rule: Mapping[str, Any], rows: pd.DataFrame) -> None:
-    """Write the figure in the one format that its name says."""
-    from saltus.figure import rates, style
-
-    with tempfile.TemporaryDirectory() as folder:
-        figure = rates.draw(rates.tables_of(runs, rule, rows))
-        for path in style.save(figure, Path(folder), "rates"):
-            if path.suffix == out.suffix:
-                write_bytes(out, path.read_bytes())
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:

@@ -33,16 +33,32 @@ def summarise_emergence(scores: pd.DataFrame) -> dict[str, Any]:
         return {"rule": rule, "verdicts": []}
     final = scores[scores["horizon"] == scores["horizon"].max()]
     cells = list(final.groupby(["task", "arm"], sort=True))
-    found = []
-    for _, cell in cells:
-        nll = nll_means(cell[AXIS], cell["target_nll"])
-        accuracy = accuracy_means(cell[AXIS], cell["successes"], cell["items"])
-        found.append(judge(nll, accuracy, int(cell["distinct_items"].max())))
+    metrics = [
+        (
+            nll_means(cell[AXIS], cell["target_nll"]),
+            accuracy_means(cell[AXIS], cell["successes"], cell["items"]),
+        )
+        for _, cell in cells
+    ]
+    found = [
+        judge(nll, accuracy, int(cell["distinct_items"].max()))
+        for (nll, accuracy), (_, cell) in zip(metrics, cells, strict=True)
+    ]
     return {
         "rule": rule,
         "verdicts": [
-            _entry(str(task), str(arm), cell, judged)
-            for ((task, arm), cell), judged in zip(cells, settle(found), strict=True)
+            {
+                "task": str(task),
+                "arm": str(arm),
+                **judgement_entry(judged),
+                "rivals": [asdict(each) for each in rivals(nll)],
+                "power": power_entry(power_of_both(nll, accuracy, W0)),
+                "sizes": int(nll.x.size),
+                "replicas": len(cell),
+            }
+            for ((task, arm), cell), (nll, accuracy), judged in zip(
+                cells, metrics, settle(found), strict=True
+            )
         ],
     }
 
@@ -75,21 +91,6 @@ def judge_groups(groups: Sequence[Group], axis: Axis, *, seed: int = 0) -> list[
         }
         for entry, power in zip(told, powers, strict=True)
     ]
-
-
-def _entry(task: str, arm: str, cell: pd.DataFrame, judged: Judgement) -> dict[str, Any]:
-    means = nll_means(cell[AXIS], cell["target_nll"])
-    return {
-        "task": task,
-        "arm": arm,
-        **judgement_entry(judged),
-        "rivals": [asdict(each) for each in rivals(means)],
-        "power": power_entry(
-            power_of_both(means, accuracy_means(cell[AXIS], cell["successes"], cell["items"]), W0)
-        ),
-        "sizes": int(means.x.size),
-        "replicas": len(cell),
-    }
 
 
 def judgement_entry(judged: Judgement) -> dict[str, Any]:

@@ -29,11 +29,6 @@ class Means:
     rising: bool
     ceiling: float | None
 
-    @property
-    def spacing(self) -> float:
-        """Decades of the widest gap of the ladder."""
-        return float(np.diff(self.x).max())
-
 
 def size_means(
     x: Array, y: Array, *, rising: bool, ceiling: float | None = None, floor: Array | None = None

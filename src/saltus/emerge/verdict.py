@@ -46,8 +46,8 @@ CHUNK = 40  # data sets simulated at once
 class Judgement:
     """A verdict with its evidence; `nll` and `accuracy` are None where they could not be fitted.
 
-    `p_value` is of the metric that the verdict rests on (NLL, or accuracy if that is the sharp
-    one), `p_adjusted` after Holm; None without a curve.
+    `p_adjusted`, after Holm, is of the metric that the verdict rests on: NLL, or accuracy where NLL
+    is not the sharp one. None without a curve.
     """
 
     verdict: str

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from saltus.law.curves import Curves
-from saltus.law.ends import jackknife_error
+from saltus.law.ends import DeleteOne, jackknife_error
 
 Array = NDArray[np.float64]
 
@@ -111,7 +110,7 @@ def delete_one(
         if part.reason:
             return PathErrors(None, "", f"without size {size}: {part.reason}")
         values.append(part.at(log_flops))
-    half = float(stats.t.ppf(0.5 + level / 2, dof)) * jackknife_error(np.stack(values))
+    half = DeleteOne(dof, level).quantile * jackknife_error(np.stack(values))
     plural = "" if dof == 1 else "s"
     method = f"delete-one-size jackknife, t with {dof} degree{plural} of freedom"
     return PathErrors(half, method, "")
