@@ -27,6 +27,7 @@ from saltus.figure import (
     words,
 )
 from saltus.figure.catalogue import FIGURES, available, draw_all
+from saltus.figure.names import NAMES, drawn_names
 from saltus.figure.tables import Tables
 from saltus.law.allocation import Cost, compute_optimal
 
@@ -346,3 +347,11 @@ def test_captions_say_what_bars_and_divergence_mean(tables: Tables) -> None:
     lost = simulate(num_sizes=3, num_seeds=2, horizons=(65_536, 262_144), tasks=("add_2",),
                     diverged=(("s2", 1),), rates=False)  # fmt: skip
     assert "2 runs diverged and were frozen at their last finite step" in loss_curves.caption(lost)
+
+
+def test_what_is_declared_is_what_is_drawn(tables: Tables) -> None:
+    """The workflow declares its outputs by `names`, without Matplotlib."""
+    assert tuple(FIGURES) == NAMES
+    assert available(tables) == drawn_names(swept=True) == list(NAMES)
+    unswept = replace(tables, rates=None)
+    assert available(unswept) == drawn_names(swept=False) == [n for n in NAMES if n != "rates"]
