@@ -349,6 +349,17 @@ def test_captions_say_what_bars_and_divergence_mean(tables: Tables) -> None:
     assert "2 runs diverged and were frozen at their last finite step" in loss_curves.caption(lost)
 
 
+def test_a_rate_is_marked_at_the_loss_that_its_cost_is_charged_at() -> None:
+    """Between rates the loss is blended: a chord lies above a loss that curves upwards."""
+    log_rates = np.log([0.001, 0.002, 0.004, 0.008, 0.016])
+    means = pd.Series(3 + 0.05 * (log_rates - log_rates[2]) ** 2, index=np.exp(log_rates))
+    at = float(np.mean(log_rates[:2]))
+    height = rates._height(means, None, float(np.exp(at)))
+    assert height == pytest.approx(3 + 0.05 * (at - log_rates[2]) ** 2, abs=1e-12)
+    assert height < float(np.interp(at, log_rates, means)) - 1e-3
+    assert np.isnan(rates._height(means, None, 0.02))
+
+
 def test_what_is_declared_is_what_is_drawn(tables: Tables) -> None:
     """The workflow declares its outputs by `names`, without Matplotlib."""
     assert tuple(FIGURES) == NAMES
