@@ -8,6 +8,8 @@ the others wait on a pipe. Rounds go A B A B, so that a slow minute of the machi
 import argparse
 import csv
 import dataclasses
+import hashlib
+import io
 import json
 import os
 import platform
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from saltus.files import write_text
 from saltus.study import Study, load_study, parse_study
 from saltus.train.spec import TrainSpec
 
@@ -331,11 +334,37 @@ def rows_of(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
         return {(row["size"], row["mode"]): row for row in csv.DictReader(stream)}
 
 
+def provenance(script: str, *roots: str) -> dict[str, str]:
+    """Return what rows of a simulation are marked with: code, versions, date.
+
+    `code` hashes the bench's own `script` and the modules that its `roots` import, as text. Tables
+    beside them do not count: the table written may be one.
+    """
+    import scipy
+
+    import saltus
+    from saltus.code import stage_modules
+
+    source = Path(saltus.__file__).parents[1]
+    digest = hashlib.sha256(Path(script).read_bytes())
+    for name in sorted({module for root in roots for module in stage_modules(root)}):
+        path = source.joinpath(*name.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        digest.update(path.read_bytes())
+    return {
+        "code": digest.hexdigest()[:12],
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows with the same keys as a table."""
+    """Write rows with the same keys as a table, whole or not at all."""
     rows = list(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows({key: shown(value) for key, value in row.items()} for row in rows)
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: shown(value) for key, value in row.items()} for row in rows)
+    write_text(path, stream.getvalue())

@@ -1,4 +1,4 @@
-"""How often foretold thresholds and accuracies hold the truth, on simulated ladders.
+"""How often foretold thresholds and accuracies hold the truth: writes bench/foretell.csv.
 
     python bench/foretell.py --ladders 200
 
@@ -11,7 +11,9 @@ which accuracy, averaged over seeds, crosses one half on the law itself.
 import argparse
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
+import common
 import numpy as np
 from scipy import special, stats
 
@@ -121,16 +123,22 @@ def measure(truth: Truth, num_sizes: int, ladders: int, first: int = 0) -> dict[
 
 
 def main() -> None:
-    """Print one JSON line per design."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print one JSON line per design and write them as a table."""
+    parser = argparse.ArgumentParser(description="Coverage of foretold thresholds and accuracies.")
     parser.add_argument("--ladders", type=int, default=200)
-    ladders = parser.parse_args().ladders
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
+    given = parser.parse_args()
+    marks = common.provenance(__file__, "saltus.emerge.foretell", "saltus.emerge.roads")
+    rows = []
     for num_sizes in (5, 6, 7):
         place = float(SIZES[num_sizes - 1] * 10**0.3)
         for size_sd, plateau in ((0.0, np.inf), (0.1, np.inf), (0.2, np.inf), (0.1, 5.0)):
             slope = 0.33 if np.isinf(plateau) else 0.6
             truth = Truth(place, slope=slope, size_sd=size_sd, plateau=plateau)
-            print(json.dumps(measure(truth, num_sizes, ladders)), flush=True)
+            row = measure(truth, num_sizes, given.ladders)
+            print(json.dumps(row), flush=True)
+            rows.append(row | marks)
+            common.write_csv(given.out, rows)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ among those, and among the others, the shares decided, right, wrongly called sha
 """
 
 import argparse
-import csv
 import multiprocessing
 import os
 from pathlib import Path
@@ -68,9 +67,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
-    header = [
+    header = (
         "truth", "sizes", "seeds", "scatter", "design", "tables", "decided", "right", "false_sharp",
-    ]  # fmt: skip
+    )  # fmt: skip
+    marks = common.provenance(__file__, "saltus.emerge.verdict")
     rows = []
     with multiprocessing.Pool(given.processes) as pool:
         for truth in TRUTHS:
@@ -85,10 +85,10 @@ def main() -> None:
                         sharp = 0 if truth == "sharp" else decided.count("sharp")
                         if words:
                             row = [truth, sizes, seeds, scatter, design, len(words), len(decided)]
-                            rows.append([*row, right, sharp])
-                            print(*rows[-1], sep="\t", flush=True)
-                    with given.out.open("w", newline="") as stream:
-                        csv.writer(stream, lineterminator="\n").writerows([header, *rows])
+                            row += [right, sharp]
+                            print(*row, sep="\t", flush=True)
+                            rows.append(dict(zip(header, row, strict=True)) | marks)
+                    common.write_csv(given.out, rows)
 
 
 if __name__ == "__main__":

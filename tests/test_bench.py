@@ -37,6 +37,26 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     )
 
 
+def test_a_table_is_written_whole_and_says_what_made_it(
+    modules: SimpleNamespace, tmp_path: Path
+) -> None:
+    script, table = tmp_path / "bench.py", tmp_path / "table.csv"
+    script.write_text("draws = 1\n")
+    marks = modules.common.provenance(str(script), "saltus.law.forms")
+    assert list(marks) == ["code", "python", "numpy", "scipy", "date"]
+    assert modules.common.provenance(str(script), "saltus.law.solve")["code"] != marks["code"]
+    script.write_text("draws = 2\n")
+    assert modules.common.provenance(str(script), "saltus.law.forms")["code"] != marks["code"]
+
+    modules.common.write_csv(table, [{"share": 0.123456, **marks}])
+    before = table.read_bytes()
+    assert before.startswith(b"share,code,python,numpy,scipy,date\n0.12346,")
+    with pytest.raises(ValueError, match="fields not in"):
+        modules.common.write_csv(table, [{"share": 1.0}, {"other": 2.0}])
+    assert table.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.py", "table.csv"]
+
+
 def test_the_peer_has_as_many_parameters_as_it_says(modules: SimpleNamespace) -> None:
     nanogpt: ModuleType = modules.nanogpt
     options = nanogpt.Options(width=24, depth=2, heads=2, steps=10)

@@ -9,22 +9,35 @@ import json
 from pathlib import Path
 from typing import Any
 
+from saltus.code import code_hash
 from saltus.data.catalogue import LocalCorpus
 from saltus.device import gpu_is_there
+from saltus.figure.names import drawn_names
 from saltus.model.count import count_parameters, flops_per_token
 from saltus.probe.spec import ProbeSpec
 from saltus.study import Study
 
-FIGURES = (
-    "loss-curves",
-    "law-fit",
-    "compute-envelope",
-    "accuracy-size",
-    "accuracy-loss",
-    "seed-spread",
-    "reliability",
-    "calibration-size",
-)
+ANALYSIS = {
+    "prediction": ("saltus.law.predict", "saltus.tables"),
+    "tables": ("saltus.tables",),
+    "laws": ("saltus.law.summary", "saltus.law.rates"),
+    "thresholds": (
+        "saltus.emerge.study",
+        "saltus.emerge.summary",
+        "saltus.emerge.breakdown",
+        "saltus.emerge.seeds",
+        "saltus.law.plain",
+    ),
+    "calibration": ("saltus.calibrate.summary",),
+    "figures": ("saltus.figure.catalogue",),
+    "report": ("saltus.report.render",),
+}
+"""The stages after probing, and the modules whose code decides what each writes."""
+
+
+def stage_code(stage: str) -> str:
+    """Return the hash of the code of a stage of `ANALYSIS`: its modules' hashes, joined."""
+    return "".join(map(code_hash, ANALYSIS[stage]))
 
 
 def canonical(value: Any) -> str:
@@ -42,7 +55,7 @@ class Jobs:
         wanted = study.training.device
         self.gpus = int(wanted == "cuda" or (wanted == "auto" and gpu_is_there()))
         self.is_sweep = len(study.training.rate_factors) > 1
-        self.figures = [*FIGURES, *(["rates"] if self.is_sweep else [])]
+        self.figures = drawn_names(swept=self.is_sweep)
 
     def corpus(self, domain: str) -> str:
         """Return the catalogue entry of a domain."""

@@ -73,6 +73,7 @@ def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 @pytest.mark.parametrize(
     ("options", "part"),
     [
+        (("--budget", "1e21", "--top", "0"), "--top: found '0', expected a whole number from 1 on"),
         (("--budget", "-1"), "--budget: found -1, expected 6e+16 to 6e+26 FLOPs"),
         (("--budget", "nan"), "--budget: found nan, expected"),
         (("--budget", "1"), "--budget: found 1, expected"),
@@ -87,6 +88,18 @@ def test_bad_options_get_one_line(
     laws: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], part: str
 ) -> None:
     assert part in one_line(capsys, str(laws), *options)
+
+
+def test_the_law_that_is_read_is_not_written_over(
+    laws: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = laws.read_bytes()
+    said = one_line(capsys, str(laws), "--budget", "1e21", "--json", str(laws))
+    assert "which is read; expected a file of its own" in said
+    absent = laws.parent / "none" / "advice.json"
+    said = one_line(capsys, str(laws), "--budget", "1e21", "--json", str(absent))
+    assert "expected a name in a folder that exists" in said
+    assert laws.read_bytes() == before
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"chinchilla": {"form": "chinchilla"}}'])

@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from saltus.cli.main import main
+from saltus.figure import emergence_table
 
 PYTHIA = Path(__file__).parents[2].parent / "shared" / "public-runs" / "EleutherAI_pythia"
 PYTHIA_SIZES = {
@@ -141,6 +145,15 @@ def test_the_figure_shows_every_replica(tmp_path: Path) -> None:
     frame = pd.concat([table(), table(task="sub")])
     answer(tmp_path, frame, *COUNTS, "--group", "task", "--figure", str(picture))
     assert picture.read_text().count("<use ") >= 24
+
+
+def test_an_arrow_beyond_the_ladder_points_along_the_level() -> None:
+    axes = Figure().add_subplot()
+    beyond: Any = SimpleNamespace(status="above largest")
+    emergence_table._band(axes, beyond, 0.8, (1e3, 1e6))
+    (arrow,) = axes.texts
+    assert isinstance(arrow, Annotation)
+    assert (arrow.xy, arrow.xyann) == ((1e6 * 1.25, 0.8), (1e6, 0.8))
 
 
 def changed(column: str, row: int, value: object) -> pd.DataFrame:

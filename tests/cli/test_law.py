@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from law_tables import TRUTH, answer, table
 
+from saltus.cli.law_text import told
 from saltus.cli.main import main
 from saltus.law.forms import Chinchilla
+from saltus.law.table import read_rows
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "laptop"
 RATES = Path(__file__).parents[2] / "results" / "reference" / "rates"
@@ -70,6 +72,20 @@ def test_columns_where_and_clusters(tmp_path: Path) -> None:
     assert found["dropped"] == {"where": 16}
     assert found["rows"] == 48
     assert found["interval_method"].startswith("bootstrap of clusters")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"), [([], "none: no refit moves it"), (["E"], "none: on its bound")]
+)
+def test_an_absent_interval_has_its_own_reason(
+    tmp_path: Path, bounds: list[str], said: str
+) -> None:
+    frame = table(noise=0.003)
+    found = answer(tmp_path, frame)
+    found["intervals"]["E"], found["certificate"]["bounds_hit"] = None, bounds
+    rows = read_rows(frame, Chinchilla())
+    (line,) = (line for line in told("table", rows, found) if line.startswith("E "))
+    assert said in line
 
 
 def test_diverged_runs_are_dropped_and_counted(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_table_of_ones_own(
         table.to_parquet(path)
     else:
         table.to_json(path, orient="records", lines=True)
-    out, figure = tmp_path / "rule.json", tmp_path / "drawn" / "sweep.png"
+    out, figure = tmp_path / "rule.json", tmp_path / "sweep.png"
     assert main(["sweep", str(path), "--json", str(out), "--figure", str(figure)]) == 0
     found = json.loads(out.read_text())
     assert found["exponent"] == pytest.approx(-0.4, abs=1e-6)
@@ -76,8 +76,20 @@ def test_a_table_of_ones_own(
     assert found["rate"]["ceiling"] == pytest.approx(0.02, rel=5e-3)
     assert [row["size"] for row in found["rows"]] == ["n0", "n1", "n2", "n3"]
     assert figure.read_bytes().startswith(b"\x89PNG")
-    assert [each.name for each in figure.parent.iterdir()] == ["sweep.png"]
+    assert {each.name for each in tmp_path.iterdir()} == {path.name, out.name, figure.name}
     assert f"exponent: {found['rate']['exponent']}" in capsys.readouterr().out
+
+
+def test_outputs_are_checked_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saltus.cli.sweep.read_runs", None)
+    table = tmp_path / "mine.csv"
+    table.write_text("mine")
+    assert "which is read" in refused([str(table), "--json", str(table)], capsys)[1]
+    absent = tmp_path / "none" / "sweep.svg"
+    assert "a folder that exists" in refused([str(table), "--figure", str(absent)], capsys)[1]
+    assert table.read_text() == "mine"
 
 
 def test_an_empty_loss_is_a_divergence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from saltus.figure import (
     words,
 )
 from saltus.figure.catalogue import FIGURES, available, draw_all
+from saltus.figure.names import NAMES, drawn_names
 from saltus.figure.tables import Tables
 from saltus.law.allocation import Cost, compute_optimal
 
@@ -346,3 +347,22 @@ def test_captions_say_what_bars_and_divergence_mean(tables: Tables) -> None:
     lost = simulate(num_sizes=3, num_seeds=2, horizons=(65_536, 262_144), tasks=("add_2",),
                     diverged=(("s2", 1),), rates=False)  # fmt: skip
     assert "2 runs diverged and were frozen at their last finite step" in loss_curves.caption(lost)
+
+
+def test_a_rate_is_marked_at_the_loss_that_its_cost_is_charged_at() -> None:
+    """Between rates the loss is blended: a chord lies above a loss that curves upwards."""
+    log_rates = np.log([0.001, 0.002, 0.004, 0.008, 0.016])
+    means = pd.Series(3 + 0.05 * (log_rates - log_rates[2]) ** 2, index=np.exp(log_rates))
+    at = float(np.mean(log_rates[:2]))
+    height = rates._height(means, None, float(np.exp(at)))
+    assert height == pytest.approx(3 + 0.05 * (at - log_rates[2]) ** 2, abs=1e-12)
+    assert height < float(np.interp(at, log_rates, means)) - 1e-3
+    assert np.isnan(rates._height(means, None, 0.02))
+
+
+def test_what_is_declared_is_what_is_drawn(tables: Tables) -> None:
+    """The workflow declares its outputs by `names`, without Matplotlib."""
+    assert tuple(FIGURES) == NAMES
+    assert available(tables) == drawn_names(swept=True) == list(NAMES)
+    unswept = replace(tables, rates=None)
+    assert available(unswept) == drawn_names(swept=False) == [n for n in NAMES if n != "rates"]

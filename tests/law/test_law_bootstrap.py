@@ -1,6 +1,7 @@
 """Bootstraps draw what they say, refit what they drew, and audit themselves."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,12 @@ import pytest
 
 from saltus.law.bootstrap import Bootstrap, bootstrap, cluster_draws, row_draws
 from saltus.law.criterion import Criterion
+from saltus.law.doubt import doubt_of
 from saltus.law.forms import Chinchilla
+from saltus.law.intervals import replica_error
 from saltus.law.runs import replicas_of, variables_of
 from saltus.law.solve import Fit, fit
+from saltus.law.summary import study_rows
 
 MakeRuns = Callable[..., pd.DataFrame]
 WHAT = ("rows", "clusters", "replicas within size", "the law")
@@ -21,8 +25,9 @@ def resampled(runs: pd.DataFrame, what: str, num: int = 60, seed: int = 0) -> tu
     fitted = fit(Chinchilla(), table, loss)
     sizes, replicas = list(runs["size"]), replicas_of(runs)
     made = bootstrap(
-        fitted, table, loss, what=what, sizes=sizes, replicas=replicas, num=num, seed=seed
-    )
+        fitted, table, loss, what=what, sizes=sizes, replicas=replicas, clusters=replicas, num=num,
+        seed=seed,
+    )  # fmt: skip
     return fitted, made
 
 
@@ -88,3 +93,24 @@ def test_intervals_widen_from_law_to_new_replica(make_runs: MakeRuns) -> None:
     (low,), (high,) = made.band(new)
     (lower,), (higher,) = made.prediction_interval(new)
     assert lower < low < high < higher
+
+
+def test_a_new_replica_is_counted_by_replicas_whatever_is_drawn(make_runs: MakeRuns) -> None:
+    """Seeds stay what they are where rows, or clusters of another kind, are drawn."""
+    runs = make_runs(sizes=6, seeds=2)
+    rows = study_rows(runs, {})
+    fitted = fit(Chinchilla(), rows.variables, rows.loss)
+    expected = replica_error(fitted.residuals, replicas_of(runs), 5)
+    assert expected > replica_error(fitted.residuals, range(rows.num), 5)
+    horizons = [str(value) for value in runs["horizon"]]
+    for clusters in (None, horizons):
+        asked = replace(rows, clusters=clusters)
+        spread = doubt_of(fitted, asked, "bootstrap", num=20, seed=0).spread
+        assert spread is not None
+        assert spread.replica_error == pytest.approx(expected, rel=1e-12)
+    unseeded = replace(rows, replicas=None, clusters=horizons)
+    spread = doubt_of(fitted, unseeded, "bootstrap", num=20, seed=0).spread
+    assert spread is not None
+    assert spread.replica_error == pytest.approx(
+        replica_error(fitted.residuals, horizons, 5), rel=1e-12
+    )

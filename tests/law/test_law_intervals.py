@@ -85,20 +85,24 @@ def test_intervals_cover_the_truth(make_runs: MakeRuns, truth: dict[str, float])
         assert count / num >= 0.89, (name, count)
 
 
-def test_an_irreducible_loss_lies_between_nothing_and_the_smallest_loss() -> None:
-    generator = np.random.default_rng(4)
+@pytest.mark.parametrize(("seed", "told"), [(0, False), (1, True)])
+def test_an_irreducible_loss_lies_between_nothing_and_the_smallest_loss(
+    seed: int, told: bool
+) -> None:
+    """The refits' own ends pass the smallest loss; of one table they pass 0 too."""
+    generator = np.random.default_rng(seed)
     sizes = np.repeat(np.geomspace(1e3, 1e5, 5), 4)
     tokens = np.tile(np.geomspace(1e5, 1e6, 4), 5)
-    loss = 3 * (sizes**-0.1 + tokens**-0.05) * np.exp(0.02 * generator.standard_normal(20))
+    law = 1 + 3 * (sizes**-0.3 + tokens**-0.15)
+    loss = law * np.exp(0.01 * generator.standard_normal(20))
     variables = {"N": sizes, "D": tokens}
     fitted = fit(Chinchilla(), variables, loss)
     errors = jackknife(fitted, variables, loss, [f"{size:.0f}" for size in sizes])
     assert errors is not None
-    bounds = errors.parameter_intervals()["E"]
-    if "E" in fitted.certificate.bounds_hit:
-        assert bounds is None
-    else:
-        assert bounds is not None and 0 <= bounds[0] <= bounds[1] <= loss.min()
+    assert fitted.certificate.bounds_hit == ()
+    low, high = np.exp(errors.reported_interval("E"))
+    assert high > loss.min() and (low > 1e-3) == told
+    assert errors.parameter_intervals()["E"] == (pytest.approx(low) if told else 0.0, loss.min())
 
 
 def test_a_parameter_on_its_bound_has_no_interval(make_runs: MakeRuns) -> None:

@@ -114,6 +114,17 @@ def test_two_sizes_have_a_rule_without_interval_and_one_has_none() -> None:
     json.dumps(rule, allow_nan=False)
 
 
+def test_two_sizes_of_one_n_are_one_place_for_the_line() -> None:
+    """Without the third size there is no slope: an interval of such refits would be made up."""
+    runs = sweep(sizes=3)
+    counts = sorted(set(runs["params_nonembedding"]))
+    runs.loc[runs["size"] == "s1", "params_nonembedding"] = counts[0]
+    rule, _ = fit_rate_rule(runs)
+    assert rule["status"] == "fitted" and rule["sizes"] == ["s0", "s1", "s2"]
+    assert rule["intervals"] is None and rule["band"] is None and rule["interval_method"] is None
+    assert "needs 3 of different N" in rule["held_out"]["reason"]
+
+
 def test_a_size_that_always_diverged_is_a_row_not_an_error() -> None:
     runs = sweep()
     runs.loc[runs["size"] == "s2", ["status", "loss_validation"]] = ["diverged", np.nan]

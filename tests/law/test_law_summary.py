@@ -39,6 +39,7 @@ def test_a_full_ladder_fills_every_entry(make_runs: MakeRuns) -> None:
     assert law["interval_method"] == "delete-one-size jackknife, t with 3 degrees of freedom"
     assert law["rows"] == len(runs) == len(summary["fitted"])
     assert law["range"]["tokens"] == [1e6, 64e6]
+    assert set(law["columns"].values()) <= set(runs.columns)
     assert law["residuals"]["rms_percent"] < law["residuals"]["max_percent"] < 5
     assert law["allocation"]["a"] + law["allocation"]["b"] == pytest.approx(1.0)
     assert summary["envelope"]["certificate"]["status"] == "converged"

@@ -145,6 +145,21 @@ def test_the_mean_of_a_size_has_a_standard_error(tables: Tables) -> None:
     (detail,) = (detail for detail in headline(tables)[-1].details if "standard error" in detail)
     within = deviation_within(tables)
     assert f"{within:.2f} %" in detail and f"{within / 2**0.5:.2f} %" in detail
+    assert "with 2 seeds that finished" in detail
+
+
+def test_seeds_that_diverged_lend_a_mean_no_certainty(tables: Tables) -> None:
+    """A size that lost a seed has a mean of those that finished, not of all that the study ran."""
+    last = max(tables.horizons())
+    lost = (tables.runs["size"] == tables.sizes()[0]) & (tables.runs["seed"] == 1)
+    runs = tables.runs.assign(
+        status=tables.runs["status"].mask(lost & (tables.runs["horizon"] == last), "diverged")
+    )
+    thinned = replace(tables, runs=runs)
+    within = deviation_within(thinned)
+    (detail,) = (each for each in headline(thinned)[-1].details if "standard error" in each)
+    assert "with 1 to 2 seeds that finished" in detail
+    assert f"{within:.2f} % to {within / 2**0.5:.2f} %" in detail
 
 
 def test_the_cut_off_has_a_grid(tables: Tables) -> None:

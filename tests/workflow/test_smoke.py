@@ -9,22 +9,12 @@ import pandas as pd
 import pytest
 from workspace import SMOKE, Workspace, jobs_of
 
+from saltus.figure.names import drawn_names
 from saltus.study import load_study
 
 pytestmark = pytest.mark.workflow
 
-FIGURES = (
-    "loss-curves",
-    "law-fit",
-    "compute-envelope",
-    "accuracy-size",
-    "threshold-atlas",
-    "tokens-to-learn",
-    "accuracy-loss",
-    "seed-spread",
-    "reliability",
-    "calibration-size",
-)
+FIGURES = drawn_names(swept=False)
 COLUMNS = {
     "runs": """
         run architecture size replica seed horizon block width depth heads params_total

@@ -42,7 +42,7 @@ rule figures:
         gpu=0,
     params:
         root=lambda wildcards: ROOT,
-        code=code_hash("saltus.figure.catalogue"),
+        code=stage_code("figures"),
     shell:
         "saltus stage figures --input {params.root} --out {params.root}/figures 2> {log}"
 
@@ -62,6 +62,6 @@ rule report_html:
         gpu=0,
     params:
         root=lambda wildcards: ROOT,
-        code=code_hash("saltus.report.render"),
+        code=stage_code("report"),
     shell:
         "saltus stage report --input {params.root} --out {output} 2> {log}"

@@ -17,7 +17,7 @@ rule prediction:
         gpu=0,
     params:
         spec=JOBS.prediction(),
-        code=code_hash("saltus.law.predict") + code_hash("saltus.tables"),
+        code=stage_code("prediction"),
         folders=JOBS.folders(f"{ROOT}/train", below_largest=True)
         + JOBS.folders(f"{ROOT}/probe", below_largest=True),
     shell:
@@ -41,7 +41,7 @@ rule laws:
     params:
         root=lambda wildcards: ROOT,
         spec=JOBS.laws(),
-        code=code_hash("saltus.law.summary") + code_hash("saltus.law.rates"),
+        code=stage_code("laws"),
     shell:
         "saltus stage laws --spec {params.spec:q} --input {input} --out {params.root} 2> {log}"
 
@@ -68,11 +68,7 @@ rule thresholds:
     params:
         root=lambda wildcards: ROOT,
         spec=JOBS.laws(),
-        code=code_hash("saltus.emerge.study")
-        + code_hash("saltus.emerge.summary")
-        + code_hash("saltus.emerge.breakdown")
-        + code_hash("saltus.emerge.seeds")
-        + code_hash("saltus.law.plain"),
+        code=stage_code("thresholds"),
     shell:
         "saltus stage thresholds --spec {params.spec:q} --input {input}"
         " --out {params.root}/tables 2> {log}"
@@ -96,7 +92,7 @@ rule calibration:
     params:
         root=lambda wildcards: ROOT,
         spec=JOBS.calibration(),
-        code=code_hash("saltus.calibrate.summary"),
+        code=stage_code("calibration"),
     shell:
         "saltus stage calibration --spec {params.spec:q} --input {input}"
         " --out {params.root}/tables 2> {log}"

@@ -60,7 +60,7 @@ rule tables:
     params:
         root=lambda wildcards: ROOT,
         spec=JOBS.tables(),
-        code=code_hash("saltus.tables"),
+        code=stage_code("tables"),
         folders=JOBS.folders(f"{ROOT}/train") + JOBS.folders(f"{ROOT}/probe"),
     shell:
         "saltus stage tables --spec {params.spec:q} --input {params.folders}"

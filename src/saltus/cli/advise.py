@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from saltus.cli.law_text import aligned
+from saltus.cli.outputs import check_outputs
+from saltus.cli.parser import whole
 from saltus.errors import SaltusError, TableError
 from saltus.files import write_json
 from saltus.law.advise import optimal_allocation, rank_candidates
@@ -22,14 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--parameter", metavar="NAME", help="rank by this parameter's interval")
     add("--target", metavar="N,D", help="rank by the interval of the loss predicted there "
         "(default: the compute-optimal point at ten times the budget)")  # fmt: skip
-    add("--top", type=int, default=8, metavar="NUM", help="candidates to print (default: 8)")
+    add("--top", type=whole(1), default=8, metavar="NUM", help="candidates to print (default: 8)")
     add("--json", type=Path, metavar="OUT.json", help="write all candidates there")
 
 
 def run(options: argparse.Namespace) -> None:
     """Read the law, rank, print. Raises `SaltusError` in one line."""
-    if options.top < 1:
-        raise SaltusError(f"--top: found {options.top}, expected at least 1")
+    check_outputs({"--json": options.json}, [options.laws])
     target = _target(options.target)
     if target is not None and options.parameter is not None:
         raise SaltusError("--target and --parameter: found both, expected one")

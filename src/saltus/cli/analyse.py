@@ -5,9 +5,8 @@ from pathlib import Path
 
 from saltus.cli import stages
 from saltus.cli.options import add_study, results_of, study_of
-from saltus.code import code_hash
 from saltus.errors import TableError
-from saltus.workflow import Jobs
+from saltus.workflow import Jobs, stage_code
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         foretold,
         jobs.prediction(),
         input=[Path(folder) for folder in known],
-        code=code_hash("saltus.law.predict") + code_hash("saltus.tables"),
+        code=stage_code("prediction"),
     )
     call(stages.tables, tables, jobs.tables(), input=trained + probed)
     call(stages.laws, root, jobs.laws(), input=[*named("runs"), foretold])

@@ -49,7 +49,7 @@ def _approaches(found: Mapping[str, Any]) -> list[str]:
         if entry["a"] is None:
             continue
         line = [NAMES[name], f"{entry['a']:.3f}"]
-        line.append("–" if entry["interval"] is None else _interval(entry["interval"]))
+        line.append(_interval(entry["interval"], "–"))
         line += [_count(entry["optimum"][0], count) for count in ("params", "tokens")]
         lines.append(line)
     return (aligned(lines) if len(lines) > 1 else []) + _once(refused)
@@ -156,13 +156,19 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
     values = dict(found["parameters"])
     intervals = dict(found["intervals"])
     for name, value in values.items():
-        line = [name, f"{value:.5g}", _interval(intervals.get(name))]
+        bounded = name in certificate["bounds_hit"]
+        absent = "none: on its bound" if bounded else "none: no refit moves it"
+        line = [name, f"{value:.5g}", _interval(intervals.get(name), absent)]
         line += [_coverage(coverage, name)] if coverage else []
         line += [f"×{each['factors'][name]:.3g}" for _, each in moved]
         lines.append(line)
     allocation = found.get("allocation")
     if allocation is not None:
-        line = ["a", f"{allocation['a']:.5g}", _interval(allocation["interval"])]
+        line = [
+            "a",
+            f"{allocation['a']:.5g}",
+            _interval(allocation["interval"], "none: on a bound"),
+        ]
         line += [_coverage(coverage, "a")] if coverage else []
         lines.append(line + [""] * len(moved))
     out = aligned(lines)
@@ -235,7 +241,8 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _interval(ends: Sequence[float | None] | None) -> str:
+def _interval(ends: Sequence[float | None] | None, absent: str) -> str:
+    """Return an interval as text, `absent` where there is none."""
     if ends is None:
-        return "none: on its bound"
+        return absent
     return "[" + ", ".join("open" if end is None else f"{end:.4g}" for end in ends) + "]"

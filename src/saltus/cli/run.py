@@ -22,19 +22,7 @@ from saltus.files import read_json, write_json
 from saltus.model.count import flops_per_token
 from saltus.plan import trained_tokens
 from saltus.train.spec import TrainSpec
-from saltus.workflow import Jobs, canonical
-
-ANALYSIS = (
-    "saltus.tables",
-    "saltus.law.summary",
-    "saltus.law.rates",
-    "saltus.emerge.scores",
-    "saltus.emerge.summary",
-    "saltus.calibrate.summary",
-    "saltus.figure.catalogue",
-    "saltus.report.render",
-)
-"""The modules whose code decides what `saltus analyse` writes."""
+from saltus.workflow import ANALYSIS, Jobs, canonical, stage_code
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -174,7 +162,7 @@ def _analyse(jobs: Jobs, root: Path, records: Records, options: argparse.Namespa
     """Make tables, laws, figures and report unless they are of these probes already."""
     probes = [_probed_of(jobs, spec, root) for spec in jobs.study.train_specs()]
     asked = [jobs.prediction(), jobs.tables(), jobs.laws(), jobs.calibration()]
-    wanted = fingerprint(probes, asked, [code_hash(module) for module in ANALYSIS])
+    wanted = fingerprint(probes, asked, [stage_code(stage) for stage in ANALYSIS])
     if records.holds("analysis", wanted) and (root / "report.html").exists():
         print(root / "report.html")
         return

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from saltus.cli.foreign import read_foreign
-from saltus.cli.outputs import check_picture, write_picture
+from saltus.cli.foreign import read_foreign, table_of
+from saltus.cli.outputs import check_outputs, check_picture, write_picture
 from saltus.errors import SaltusError, TableError, nearest
 from saltus.files import write_json
 from saltus.law.rates import fit_rate_rule
@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
     fewer than two sizes have their best rate inside the sweep.
     """
     check_picture(options.figure)
+    check_outputs({"--json": options.json, "--figure": options.figure}, [table_of(options.source)])
     if options.ceiling is not None and not options.ceiling > 0:
         raise SaltusError(f"--ceiling: found {options.ceiling:g}, expected a positive rate")
     runs = read_runs(options.source)
@@ -180,7 +181,7 @@ def _rule(rule: Mapping[str, Any]) -> list[str]:
     ]
     intervals = rule["intervals"]
     if intervals is None:
-        return [*lines, "          no interval: it needs 3 sizes"]
+        return [*lines, "          no interval: it needs 3 sizes of different N"]
     return [
         *lines,
         f"          coefficient {_interval(intervals['coefficient'])}, exponent "

@@ -21,6 +21,7 @@ from saltus.figure import (
     threshold_atlas,
     tokens_to_learn,
 )
+from saltus.figure.names import drawn_names
 from saltus.figure.style import save
 from saltus.figure.tables import Tables
 
@@ -75,12 +76,12 @@ FIGURES: Mapping[str, Entry] = MappingProxyType({
         "Is the learning rate right?", "rates.parquet, rates.json", rates.draw, rates.caption
     ),
 })  # fmt: skip
-"""The figures in the order of the report."""
+"""The figures by their `names`."""
 
 
 def available(tables: Tables) -> list[str]:
     """Return the names of the figures that these tables can draw, in the report's order."""
-    return [name for name in FIGURES if name != "rates" or tables.rates is not None]
+    return drawn_names(swept=tables.rates is not None)
 
 
 def draw_all(tables: Tables, directory: Path, only: Sequence[str] | None = None) -> list[Path]:

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from saltus.errors import TableError
 from saltus.figure import style, words
 from saltus.figure.tables import Tables
+from saltus.law.sweep import blended
 
 REACH = 4.0  # how far an interval may stretch the axis of rates beyond the rates that were run
 BEST: dict[str, Any] = {"marker": "|", "markersize": 12, "markeredgewidth": 1.7}
@@ -220,13 +221,13 @@ def _on(parabola: Mapping[str, Any], rates: Any) -> Any:
 
 
 def _height(means: pd.Series, parabola: Mapping[str, Any] | None, rate: float) -> float:
-    """Loss at which a rate is marked; NaN, so no mark, outside the rates that were run."""
+    """Loss at which a rate is marked, as its cost is found; NaN outside the rates that were run."""
     if parabola is not None and parabola["lowest_rate"] <= rate <= parabola["highest_rate"]:
         return float(_on(parabola, rate))
     known = np.log(means.index.to_numpy(float))
     if not np.isfinite(rate) or not known[0] <= np.log(rate) <= known[-1]:
         return float("nan")
-    return float(np.interp(np.log(rate), known, means))
+    return float(blended(known, means.to_numpy(float)[:, None], float(np.log(rate)))[0])
 
 
 def _best_rate(best: pd.DataFrame, size: str) -> float:

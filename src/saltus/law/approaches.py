@@ -98,8 +98,7 @@ def _answer(
         return Approach("refused", path.reason, points=path.points, parabolas=path.parabolas)
     centre = path.at(np.log(budgets))
     errors = delete_one(estimate, curves, path, np.log(budgets), level)
-    ends = None if errors.half is None else (centre - errors.half, centre + errors.half)
-    interval, interval_b = exponent_intervals(ends)
+    interval, interval_b = exponent_intervals(errors.ends)
     flops = [point.flops for point in path.points]
     on_law = None if noiseless is None or noiseless.reason else noiseless.a
     return Approach(
@@ -112,7 +111,9 @@ def _answer(
         interval_method=errors.method or None,
         interval_reason=errors.reason,
         points=path.points,
-        optimum=optima(budgets, centre, ends, (budgets < min(flops)) | (budgets > max(flops))),
+        optimum=optima(
+            budgets, centre, errors.ends, (budgets < min(flops)) | (budgets > max(flops))
+        ),
         parabolas=path.parabolas,
         a_on_law=on_law,
         warnings=_warnings(path, on_law, law, leaning),

@@ -82,6 +82,7 @@ def bootstrap(
     what: str = "rows",
     sizes: Sequence[object] | None = None,
     replicas: Sequence[object] | None = None,
+    clusters: Sequence[object] | None = None,
     num: int = NUM_RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
@@ -89,10 +90,10 @@ def bootstrap(
 ) -> Bootstrap:
     """Refit `num` resamples of `what`, and audit a share `audit` of them.
 
-    `rows`; `clusters`, whole ones named by `replicas` (n,); `replicas within size`, whole replicas
-    drawn within each of `sizes` (n,); `the law`, losses drawn from the fitted law with the
-    components of scatter that the table shows (`scatter`). Raises `NoScatterError` where it shows
-    none.
+    `rows`; `clusters` (n,), whole; `replicas within size`, whole `replicas` (n,) drawn within each
+    of `sizes` (n,); `the law`, losses drawn from the fitted law with the components of scatter that
+    the table shows (`scatter`). `replicas`, by default the rows, are what a new one's error is
+    counted by, whatever is drawn. Raises `NoScatterError` where the table shows no scatter.
     """
     losses = np.asarray(loss, dtype=float)
     num_rows = len(losses)
@@ -115,8 +116,9 @@ def bootstrap(
             redrawn = clean * np.exp(made.draw(size, replica, count, generator))
         elif what == "rows":
             weights = row_draws(num_rows, count, generator)
-        elif what == "clusters":
-            weights = cluster_draws(groups, np.zeros_like(groups), count, generator)
+        elif what == "clusters" and clusters is not None:
+            whole = numbered(clusters)
+            weights = cluster_draws(whole, np.zeros_like(whole), count, generator)
         elif what == "replicas within size":
             weights = cluster_draws(groups, strata, count, generator)
         else:

@@ -56,11 +56,17 @@ def choose_interval(rows: Rows, asked: Interval | None) -> Interval:
 def doubt_of(fitted: Fit, rows: Rows, kind: Interval, *, num: int, seed: int) -> Doubt:
     """Return the intervals of a fit; `SaltusError` where the table does not allow that kind."""
     if kind == "profile":
-        return _profile(fitted, rows)
+        try:
+            return _profile(fitted, rows)
+        except NoLikelihoodError as error:
+            raise SaltusError(
+                f"--interval profile: {error}; try --loss squared, or another --interval"
+            ) from error
     spread: Intervals | None
+    replicas = rows.replicas or rows.clusters  # what a new replica's error is counted by
     if kind == "jackknife":
         groups, what = (rows.sizes, "size") if rows.clusters is None else (rows.clusters, "cluster")
-        spread = jackknife(fitted, rows.variables, rows.loss, groups, rows.replicas, what=what)
+        spread = jackknife(fitted, rows.variables, rows.loss, groups, replicas, what=what)
         if spread is None:
             raise SaltusError(
                 f"--interval jackknife: found {len(set(groups))} {what}s, expected at least "
@@ -72,7 +78,8 @@ def doubt_of(fitted: Fit, rows: Rows, kind: Interval, *, num: int, seed: int) ->
             rows.variables,
             rows.loss,
             what="rows" if rows.clusters is None else "clusters",
-            replicas=rows.clusters,
+            replicas=replicas,
+            clusters=rows.clusters,
             num=num,
             seed=seed,
         )
@@ -105,21 +112,17 @@ def _cost_exponent(fitted: Fit, rows: Rows) -> float | None:
 
 
 def _profile(fitted: Fit, rows: Rows) -> Doubt:
+    """Return the profile's intervals; `NoLikelihoodError` where there is no likelihood."""
     seeded = rows.replicas is not None and len(set(rows.sizes)) >= MIN_SIZES
     sizes = rows.clusters or (rows.sizes if seeded else None)
-    try:
-        found = profile(
-            fitted,
-            rows.variables,
-            rows.loss,
-            sizes=sizes,
-            replicas=rows.replicas if sizes else None,
-            cost_exponent=_cost_exponent(fitted, rows) or 1.0,
-        )
-    except NoLikelihoodError as error:
-        raise SaltusError(
-            f"--interval profile: {error}; try --loss squared, or another --interval"
-        ) from error
+    found = profile(
+        fitted,
+        rows.variables,
+        rows.loss,
+        sizes=sizes,
+        replicas=rows.replicas if sizes else None,
+        cost_exponent=_cost_exponent(fitted, rows) or 1.0,
+    )
     logs = fitted.form.log_parameters
 
     def public(name: str, value: float | None) -> float | None:
@@ -179,9 +182,8 @@ def beside_entry(rows: Rows, fitted: Fit, *, num: int, seed: int) -> list[dict[s
     other = fit(fitted.form, rows.variables, rows.loss, criterion=squares, seed=seed)
     try:
         profiled = _beside(_profile(other, rows))
-    except SaltusError as error:
-        method = f"profile of a normal likelihood, {squares}"
-        profiled = _nothing(method, str(error.__cause__))
+    except NoLikelihoodError as error:
+        profiled = _nothing(f"profile of a normal likelihood, {squares}", str(error))
     return [*told, profiled]
 
 

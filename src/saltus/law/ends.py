@@ -42,6 +42,11 @@ class DeleteOne:
         """Two-sided t quantile of the level."""
         return float(stats.t.ppf(0.5 + self.level / 2, self.dof))
 
+    def method(self, what: str = "size") -> str:
+        """The method in words that a table can print; `what` is left out of each refit."""
+        plural = "" if self.dof == 1 else "s"
+        return f"delete-one-{what} jackknife, t with {self.dof} degree{plural} of freedom"
+
     def ends(self, whole: Array, parts: Array, noise: float = 0.0) -> tuple[Array, Array]:
         """Return (low, high) (...,) of a statistic, `whole` (...,) of the fit, `parts` (m, ...).
 

@@ -166,8 +166,7 @@ class Jackknife(Intervals):
 
     @property
     def method(self) -> str:
-        plural = "" if self.dof == 1 else "s"
-        return f"delete-one-{self.what} jackknife, t with {self.dof} degree{plural} of freedom"
+        return self.rule.method(self.what)
 
 
 def replica_error(residuals: Array, replicas: Sequence[object], num_parameters: int) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saltus.law.curves import Curves
-from saltus.law.ends import DeleteOne, jackknife_error
+from saltus.law.ends import DeleteOne
 
 Array = NDArray[np.float64]
 
@@ -83,9 +83,9 @@ Estimator = Callable[[Curves, int], Path]  # curves, fewest points
 
 @dataclass(frozen=True, eq=False)
 class PathErrors:
-    """Half-widths of a, b, log N* and log D* (2 + 2c,), or the reason why there are none."""
+    """Ends (low, high) of a, b, log N* and log D* (2 + 2c,), or the reason why there are none."""
 
-    half: Array | None
+    ends: tuple[Array, Array] | None
     method: str
     reason: str
 
@@ -110,7 +110,5 @@ def delete_one(
         if part.reason:
             return PathErrors(None, "", f"without size {size}: {part.reason}")
         values.append(part.at(log_flops))
-    half = DeleteOne(dof, level).quantile * jackknife_error(np.stack(values))
-    plural = "" if dof == 1 else "s"
-    method = f"delete-one-size jackknife, t with {dof} degree{plural} of freedom"
-    return PathErrors(half, method, "")
+    rule = DeleteOne(dof, level)
+    return PathErrors(rule.ends(whole.at(log_flops), np.stack(values)), rule.method(), "")

@@ -13,15 +13,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from saltus.law.ends import jackknife_error
+from saltus.law.ends import DeleteOne
 from saltus.law.sweep import Sweep, check_sweep, sweep_of
 
 Array = NDArray[np.float64]
 
 RULE_PARAMETERS = 2
-# Simulated coverage of the jackknife of a line, normal scatter of log rates, 4,000 draws each:
-# .976 with 3 sizes, .967 with 4, .957 with 5, of its slope as of its value one size further on.
 MIN_SIZES_FOR_INTERVAL = RULE_PARAMETERS + 1
+"""Of different N, so that every refit is of two; what the interval covers: docs/statistics.md."""
 MIN_SIZES_FOR_HOLDOUT = RULE_PARAMETERS + 1
 BAND_POINTS = 25
 
@@ -30,7 +29,7 @@ BAND_POINTS = 25
 class Line:
     """log rate = level + exponent log(N / reference), and the same without each size in turn.
 
-    `whole` (2,) is (level, exponent); `parts` (S, 2), or None below 3 sizes, are the refits.
+    `whole` (2,) is (level, exponent); `parts` (S, 2), or None below 3 different N, are the refits.
     """
 
     sizes: tuple[str, ...]
@@ -39,38 +38,33 @@ class Line:
     parts: Array | None
 
     @property
-    def quantile(self) -> float:
-        """Two-sided 95 % t quantile on S - 2 degrees of freedom."""
-        return float(stats.t.ppf(0.975, len(self.sizes) - RULE_PARAMETERS))
+    def rule(self) -> DeleteOne:
+        """The jackknife on S - 2 degrees of freedom."""
+        return DeleteOne(len(self.sizes) - RULE_PARAMETERS)
 
     @property
     def method(self) -> str | None:
         """The intervals' method, in words; None without them."""
-        if self.parts is None:
-            return None
-        dof = len(self.sizes) - RULE_PARAMETERS
-        plural = "" if dof == 1 else "s"
-        return f"delete-one-size jackknife, t with {dof} degree{plural} of freedom"
+        return None if self.parts is None else self.rule.method()
 
     def rate(self, params: float) -> float:
         """The rule's rate at `params` non-embedding parameters."""
         return float(np.exp(self.whole @ self._design(params)))
 
     def rate_interval(self, params: float) -> list[float] | None:
-        """95 % interval of the rule's rate at `params`; None below 3 sizes."""
+        """95 % interval of the rule's rate at `params`; None without refits."""
         if self.parts is None:
             return None
         design = self._design(params)
-        half = self.quantile * float(jackknife_error(self.parts @ design))
-        centre = float(self.whole @ design)
-        return [float(np.exp(centre - half)), float(np.exp(centre + half))]
+        return [
+            float(np.exp(end)) for end in self.rule.ends(self.whole @ design, self.parts @ design)
+        ]
 
     def intervals(self) -> dict[str, list[float]] | None:
-        """95 % intervals of coefficient and exponent; None below 3 sizes."""
+        """95 % intervals of coefficient and exponent; None without refits."""
         if self.parts is None:
             return None
-        half = self.quantile * jackknife_error(self.parts)
-        low, high = self.whole - half, self.whole + half
+        low, high = self.rule.ends(self.whole, self.parts)
         return {
             "coefficient": [float(np.exp(low[0])), float(np.exp(high[0]))],
             "exponent": [float(low[1]), float(high[1])],
@@ -90,10 +84,10 @@ def line_through(sweeps: Sequence[Sweep]) -> Line:
     rates = np.array([sweep.best_rate for sweep in sweeps], dtype=float)
     reference = float(round(float(np.exp(np.mean(np.log(params))))))
     x, y = np.log(params / reference), np.log(rates)
-    num = len(sweeps)
     parts = None
-    if num >= MIN_SIZES_FOR_INTERVAL:
-        parts = np.stack([power_line(np.delete(x, s), np.delete(y, s)) for s in range(num)])
+    if len(set(params)) >= MIN_SIZES_FOR_INTERVAL:
+        left = range(len(sweeps))
+        parts = np.stack([power_line(np.delete(x, s), np.delete(y, s)) for s in left])
     return Line(tuple(sweep.size for sweep in sweeps), reference, power_line(x, y), parts)
 
 
@@ -182,7 +176,7 @@ def hold_out_largest(sweeps: Sequence[Sweep]) -> dict[str, Any]:
     if held is None or held.best_rate is None or len({s.params for s in rest}) < RULE_PARAMETERS:
         found["reason"] = (
             f"{len(ordered)} sizes have their best rate inside the sweep; holding the largest out "
-            f"needs {MIN_SIZES_FOR_HOLDOUT}"
+            f"needs {MIN_SIZES_FOR_HOLDOUT} of different N"
         )
         return found
     line = line_through(rest)

@@ -24,7 +24,8 @@ from saltus.law.runs import replicas_of, sizes_in_order, usable_runs, variables_
 from saltus.law.solve import HUBER, Fit
 from saltus.law.table import Rows
 
-CONVENTION = {"params": "params_total", "tokens": "tokens", "loss": "loss_text (nats/token)"}
+COLUMNS = {"params": "params_total", "tokens": "tokens", "loss": "loss_text"}
+CONVENTION = {**COLUMNS, "loss": "loss_text (nats/token)"}
 ENVELOPE_CONVENTION = {
     "compute": "flops_exact",
     "loss": "loss_text (nats/token), mean over seeds, annealed checkpoints",
@@ -91,7 +92,7 @@ def study_rows(runs: pd.DataFrame, dropped: dict[str, int]) -> Rows:
         replicas=[f"{size}/{seed}" for size, seed in replicas_of(runs)],
         clusters=None,
         flops=runs["flops_exact"].to_numpy(dtype=float),
-        columns={**CONVENTION, "flops": "flops_exact"},
+        columns={**COLUMNS, "flops": "flops_exact"},
         dropped=dropped,
         frame=runs,
     )

@@ -220,12 +220,15 @@ def undecided(tables: Tables) -> Answer:
             "are counted and left out of every fit."
         )
     within = deviation_within(tables)
-    seeds = int(tables.runs["seed"].nunique())
     if np.isfinite(within):
+        counts = tables.at_largest(tables.finished()).groupby("size")["seed"].nunique()
+        few, many = int(counts.min()), int(counts.max())
+        seeds = words.plural(few, "seed") if few == many else f"{few} to {many} seeds"
+        told = [f"{within / np.sqrt(each):.2f} %" for each in dict.fromkeys((few, many))]
         open_ends.append(
             f"Seeds of one size differ by {within:.2f} % of the loss at the largest horizon; with "
-            f"{words.plural(seeds, 'seed')} the standard error of a size's mean is "
-            f"{within / np.sqrt(seeds):.2f} % (that spread over √{seeds})."
+            f"{seeds} that finished, the standard error of a size's mean is {' to '.join(told)} "
+            "(that spread over the root of their number)."
         )
     short = "Nothing" if not open_ends else f"{words.plural(len(open_ends), 'point')}"
     return Answer(
