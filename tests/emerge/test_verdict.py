@@ -9,10 +9,11 @@ import pytest
 from scipy import special
 from statsmodels.stats.multitest import multipletests
 
+from saltus.emerge.ability import power_entry
 from saltus.emerge.means import accuracy_means, nll_means
-from saltus.emerge.power import SUFFICIENT, noise_of, power_at, power_of
+from saltus.emerge.power import SUFFICIENT, noise_of, power_at, power_of, power_of_both
 from saltus.emerge.rivals import rivals
-from saltus.emerge.transition import PER_WIDTH
+from saltus.emerge.transition import PER_WIDTH, make_grid, project, scatter_of
 from saltus.emerge.verdict import W0, Judgement, holm, judge, p_against_smooth, settle
 
 
@@ -131,9 +132,49 @@ def test_power_grows_with_sizes_and_falls_with_scatter() -> None:
     shares = [min(power_at(each, noise_of(each), W0)) for each in (small, large, loud)]
     assert shares[1] >= SUFFICIENT > shares[2]
     assert shares[1] >= shares[0]
-    found = power_of(loud, W0, draws=50)
-    assert found is not None
-    assert not found.sufficient
+    assert not power_of(loud, W0, draws=50).sufficient
+
+
+def test_sizes_on_the_rise_widen_the_interval_of_verdict_and_power_alike() -> None:
+    """phi of many tables at once is that of each alone, and by its formula."""
+    generator = np.random.default_rng(5)
+    x = np.linspace(2, 6.5, 20)
+    rise = special.expit((x - 4.2) * PER_WIDTH / 1.2)
+    y = 5 - 4.6 * rise + 3.2 * rise * (1 - rise) * generator.standard_normal((6, 20))
+    seeds = y[:, :, None] + np.array([-0.1, 0.1])
+    tables = [nll_means(10 ** np.repeat(x, 2), each.ravel()) for each in seeds]
+    grid = make_grid(x)
+    means, weights = np.stack([each.y for each in tables]), 1 / tables[0].variance
+    rss, a, b = project(grid, means, np.tile(weights, (6, 1)), tables[0])
+    profile, phi = scatter_of(grid, means, np.tile(weights, (6, 1)), tables[0], (rss, a, b))
+    wider = 0
+    for q in range(6):
+        at = (int(profile[q].argmin()), int(rss[q, profile[q].argmin()].argmin()))
+        share = grid.curves[at]
+        off = weights * (means[q] - a[q][at] - b[q][at] * (1 - share)) ** 2
+        on = (share >= 0.02) & (share <= 0.98)
+        plain = max(1.0, float(profile[q].min()) / 16)
+        own = float(off[on].sum()) / (on.sum() - 2)
+        assert phi[q] == pytest.approx(max(plain, own))
+        alone = scatter_of(grid, means[[q]], weights[None], tables[0], (rss[[q]], a[[q]], b[[q]]))
+        assert alone[1][0] == pytest.approx(phi[q])
+        wider += own > plain
+    assert wider >= 5
+
+
+def test_without_an_nll_no_power_is_claimed_of_leaps() -> None:
+    generator = np.random.default_rng(6)
+    x = np.repeat(np.linspace(3, 5.5, 12), 5)
+    hits = generator.binomial(2000, 0.02 + 0.95 * special.expit((x - 4.2) * PER_WIDTH / 2.0))
+    made = accuracy_means(10**x, hits, np.full(x.size, 2000))
+    found = power_of_both(None, made, W0, draws=50)
+    assert found is not None and found.sharp is None and not found.sufficient
+    assert 0 <= found.smooth <= 1
+    entry = power_entry(found)
+    assert entry is not None and entry["sharp"] is None and not entry["sufficient"]
+    assert "without a target NLL no design tells a leap" in entry["text"]
+    few = accuracy_means(10 ** x[:20], hits[:20], np.full(20, 2000))
+    assert power_of_both(None, few, W0) is None
 
 
 def test_the_committed_study_keeps_its_promises() -> None:

@@ -115,6 +115,13 @@ def power_entry(power: Power | None) -> dict[str, Any] | None:
     """Return a power analysis with what it says in words."""
     if power is None:
         return None
+    if power.sharp is None:
+        shares = (
+            f"of tables like this one, {100 * power.smooth:.0f} % of smooth truths would be told, "
+            "and no sharp one"
+        )
+        needed = "without a target NLL no design tells a leap"
+        return {**asdict(power), "sufficient": False, "text": f"{shares}; {needed}"}
     shares = (
         f"of tables like this one, {100 * power.sharp:.0f} % of sharp truths and "
         f"{100 * power.smooth:.0f} % of smooth ones would be told"

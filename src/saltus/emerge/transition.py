@@ -15,7 +15,7 @@ squares; what lies inside the interval of W is every W with
 
 (Bates and Watts 1988, section 6.1), S sizes, S_rise of them between 2 and 98 % of the height: on
 the plateaus a size that is off its place does not show. Without seeds variances are equal and
-unknown, and phi is RSS / (S - 4).
+unknown, and phi is the larger of the last two.
 
 Legend: S sizes, Q data sets, G grid points (locations) of each of V widths, K shapes.
 """
@@ -146,9 +146,31 @@ def profile_of_width(rss: Array) -> Array:
 
 
 def scatter_factor(least: Array, num_sizes: int, *, known: bool) -> Array:
-    """Return phi (Q,) from the least weighted RSS (Q,)."""
+    """Return phi (Q,) from the least weighted RSS (Q,), the rise not looked at."""
     per = least / (num_sizes - NUM_PARAMETERS)
     return np.asarray(np.maximum(per, 1.0) if known else np.maximum(per, 1e-300))
+
+
+def scatter_of(
+    grid: Grid, y: Array, weights: Array, means: Means, projected: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
+    """Return the profiles of W (Q, V) and phi (Q,) of data sets y, weights (Q, S).
+
+    projected: of `project`. The rise is that of each data set's best point of the grid.
+    """
+    rss, a, b = projected
+    profile = profile_of_width(rss)
+    each = np.arange(len(y))
+    row = profile.argmin(axis=1)
+    best = (each, row, rss[each, row].argmin(axis=1))
+    rise = grid.curves[best[1:]]
+    fitted = a[best][:, None] + b[best][:, None] * (rise if means.rising else 1 - rise)
+    on_rise = (rise >= RISE) & (rise <= 1 - RISE)
+    off = np.where(on_rise, weights * (y - fitted) ** 2, 0.0).sum(axis=1)
+    spare = on_rise.sum(axis=1) - 2
+    per_rise = np.divide(off, spare, out=np.zeros(len(y)), where=spare > 0)
+    phi = scatter_factor(profile.min(axis=1), means.x.size, known=means.known)
+    return profile, np.maximum(phi, per_rise)
 
 
 def cutoff(num_sizes: int, level: float = 0.95) -> float:
@@ -210,23 +232,16 @@ def fit_transition(means: Means, least: float | None = None) -> Transition:
 
 def _best(grid: Grid, means: Means) -> tuple[Array, Transition]:
     """Return the profile (V,) and the best curve of a grid, its interval still open."""
-    rss, a, b = project(grid, means.y[None], 1 / means.variance[None], means)
-    profile = profile_of_width(rss)[0]
+    y, weights = means.y[None], 1 / means.variance[None]
+    rss, a, b = projected = project(grid, y, weights, means)
+    profiles, phi = scatter_of(grid, y, weights, means, projected)
+    profile = profiles[0]
     row = int(np.argmin(profile))
     column = int(np.argmin(rss[0, row]))
     base, height = float(a[0, row, column]), float(b[0, row, column])
     start, end = (base, base + height) if means.rising else (base + height, base)
-    least = profile.min(keepdims=True)
-    phi = float(scatter_factor(least, means.x.size, known=means.known)[0])
-    found = Transition(
+    return profile, Transition(
         width=float(grid.widths[row]), low=0.0, high=None,
-        location=float(grid.locations[row, column]), start=start, end=end, phi=phi,
-        rss=float(least[0]),
+        location=float(grid.locations[row, column]), start=start, end=end, phi=float(phi[0]),
+        rss=float(profile[row]),
     )  # fmt: skip
-    rise = grid.curves[row, column]
-    on_rise = (rise >= RISE) & (rise <= 1 - RISE)
-    spare = int(on_rise.sum()) - 2
-    if spare > 0:
-        off = (means.y - curve(found, means.x)) ** 2 / means.variance
-        found = replace(found, phi=max(phi, float(off[on_rise].sum()) / spare))
-    return profile, found

@@ -73,7 +73,7 @@ def _panel(
     axes.axhline(level, color=style.FAINT, linewidth=0.8, zorder=1)
     if group.chance > 0:
         axes.axhline(group.chance, color=style.SOFT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
-    _band(axes, threshold, limits)
+    _band(axes, threshold, level, limits)
     if threshold.curve is not None:
         curve = threshold.curve
         x = np.geomspace(*limits, NUM_POINTS)
@@ -93,13 +93,13 @@ def _panel(
         axes.plot(places, means, "_", color=style.INK, markersize=11, markeredgewidth=1.6, zorder=5)
 
 
-def _band(axes: Axes, threshold: Threshold, limits: tuple[float, float]) -> None:
+def _band(axes: Axes, threshold: Threshold, level: float, limits: tuple[float, float]) -> None:
     """Shade the interval, open ends to the edge; beyond the ladder an arrow points the way."""
     if threshold.status in ("above largest", "below smallest"):
         above = threshold.status == "above largest"
         at = limits[1] if above else limits[0]
         axes.annotate(
-            "", (at * (1.25 if above else 0.8), 0.5), (at, 0.5), annotation_clip=False,
+            "", (at * (1.25 if above else 0.8), level), (at, level), annotation_clip=False,
             arrowprops={"arrowstyle": "-|>", "color": style.THRESHOLD, "linewidth": 1.8},
         )  # fmt: skip
         return
