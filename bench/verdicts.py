@@ -28,8 +28,8 @@ from scipy import special
 
 from saltus.emerge.means import accuracy_means, nll_means
 from saltus.emerge.power import SUFFICIENT, noise_of, power_at
-from saltus.emerge.transition import PER_WIDTH
 from saltus.emerge.verdict import W0, judge, settle
+from saltus.emerge.widths import PER_WIDTH
 
 TRUTHS = {"sharp": 0.15, "smooth": 1.5, "metric-induced": 1.5}
 DESIGNS = ((8, 5), (12, 5), (16, 5), (24, 5), (16, 1))

@@ -13,8 +13,9 @@ from saltus.emerge.ability import power_entry
 from saltus.emerge.means import accuracy_means, nll_means
 from saltus.emerge.power import SUFFICIENT, noise_of, power_at, power_of, power_of_both
 from saltus.emerge.rivals import rivals
-from saltus.emerge.transition import PER_WIDTH, make_grid, project, scatter_of
+from saltus.emerge.transition import scatter_of
 from saltus.emerge.verdict import W0, Judgement, holm, judge, p_against_smooth, settle
+from saltus.emerge.widths import PER_WIDTH, make_grid
 
 
 def ability(
@@ -145,18 +146,18 @@ def test_sizes_on_the_rise_widen_the_interval_of_verdict_and_power_alike() -> No
     tables = [nll_means(10 ** np.repeat(x, 2), each.ravel()) for each in seeds]
     grid = make_grid(x)
     means, weights = np.stack([each.y for each in tables]), 1 / tables[0].variance
-    rss, a, b = project(grid, means, np.tile(weights, (6, 1)), tables[0])
-    profile, phi = scatter_of(grid, means, np.tile(weights, (6, 1)), tables[0], (rss, a, b))
+    profile, phi = scatter_of(grid, means, np.tile(weights, (6, 1)), tables[0])
     wider = 0
     for q in range(6):
-        at = (int(profile[q].argmin()), int(rss[q, profile[q].argmin()].argmin()))
-        share = grid.curves[at]
-        off = weights * (means[q] - a[q][at] - b[q][at] * (1 - share)) ** 2
+        row = int(profile.rss[q].argmin())
+        share = special.expit((x - profile.location[q, row]) * PER_WIDTH / grid.widths[row])
+        fitted = profile.base[q, row] + profile.height[q, row] * (1 - share)
+        off = weights * (means[q] - fitted) ** 2
         on = (share >= 0.02) & (share <= 0.98)
-        plain = max(1.0, float(profile[q].min()) / 16)
+        plain = max(1.0, float(off.sum()) / 16)
         own = float(off[on].sum()) / (on.sum() - 2)
         assert phi[q] == pytest.approx(max(plain, own))
-        alone = scatter_of(grid, means[[q]], weights[None], tables[0], (rss[[q]], a[[q]], b[[q]]))
+        alone = scatter_of(grid, means[[q]], weights[None], tables[0])
         assert alone[1][0] == pytest.approx(phi[q])
         wider += own > plain
     assert wider >= 5

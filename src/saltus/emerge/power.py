@@ -16,22 +16,19 @@ from scipy import optimize, special
 from saltus.emerge.means import Means, draw_means, seed_variance
 from saltus.emerge.transition import (
     MIN_SIZES,
-    NUM_LOCATIONS,
-    PER_WIDTH,
     curve,
     cutoff,
     fit_transition,
-    make_grid,
-    project,
     scatter_of,
 )
+from saltus.emerge.widths import PER_WIDTH, make_grid
 
 Array = NDArray[np.float64]
 
 SUFFICIENT = 0.8  # share of tables decided
 DRAWS = 200
 CHUNK = 50
-COARSE = (24, NUM_LOCATIONS)  # widths and locations of the grid: only the side of w0 matters
+NUM_WIDTHS = 24  # only the side of w0 matters
 FINER = (1, 2, 3, 4)  # times as many steps on the same ladder
 MORE_SEEDS = (1, 2)
 MIDDLE = (0.25, 0.75)  # of the ladder, where the truth's transition is centred
@@ -148,7 +145,7 @@ def _decided(
     """Return the shares of tables, of true `width`, that are called sharp and smooth."""
     start, end = plateaus
     reach = design.x[-1] - design.x[0]
-    grid = make_grid(design.x, min(w0 / 8, float(np.diff(design.x).min()) / 10), None, *COARSE)
+    grid = make_grid(design.x, min(w0 / 8, float(np.diff(design.x).min()) / 10), None, NUM_WIDTHS)
     narrow, wide = grid.widths <= w0, grid.widths >= w0
     sharp = smooth = 0
     for done in range(0, draws, CHUNK):
@@ -158,10 +155,9 @@ def _decided(
         spread = noise.spread(height)
         y, variance = draw_means(design, start + (end - start) * height, spread, num, rng)
         y = np.clip(y, 0, design.ceiling)
-        weights = 1 / variance
-        profile, phi = scatter_of(grid, y, weights, design, project(grid, y, weights, design))
-        least = profile.min(axis=1)
+        profile, phi = scatter_of(grid, y, 1 / variance, design)
+        above = profile.rss - profile.rss.min(axis=1, keepdims=True)
         limit = phi * cutoff(design.x.size)
-        sharp += int(np.sum(profile[:, wide].min(axis=1) - least > limit))
-        smooth += int(np.sum(profile[:, narrow].min(axis=1) - least > limit))
+        sharp += int(np.sum(above[:, wide].min(axis=1) > limit))
+        smooth += int(np.sum(above[:, narrow].min(axis=1) > limit))
     return sharp / draws, smooth / draws

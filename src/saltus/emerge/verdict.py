@@ -27,11 +27,9 @@ from saltus.emerge.transition import (
     Transition,
     curve,
     fit_transition,
-    make_grid,
-    profile_of_width,
-    project,
-    scatter_factor,
+    scatter_of,
 )
+from saltus.emerge.widths import make_grid
 
 Array = NDArray[np.float64]
 
@@ -72,10 +70,8 @@ def p_against_smooth(means: Means, *, draws: int = DRAWS, seed: int = 0) -> floa
 
     def ratio(y: Array, variance: Array) -> Array:
         """Return the likelihood ratio of narrow over wide, (Q,)."""
-        profile = profile_of_width(project(grid, y, 1 / variance, means)[0])
-        least = profile.min(axis=1)
-        phi = scatter_factor(least, means.x.size, known=means.known)
-        return np.asarray((profile[:, wide].min(axis=1) - least) / phi)
+        profile, phi = scatter_of(grid, y, 1 / variance, means)
+        return np.asarray((profile.rss[:, wide].min(axis=1) - profile.rss.min(axis=1)) / phi)
 
     observed = float(ratio(means.y[None], means.variance[None])[0])
     if observed <= 0:
