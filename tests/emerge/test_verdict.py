@@ -182,21 +182,45 @@ def test_the_committed_study_keeps_its_promises() -> None:
     """Where the power analysis says sufficient: 80 % decided, 90 % right, 5 % falsely sharp."""
     text = resources.files("saltus.emerge").joinpath("verdict.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
-    assert {row["truth"] for row in rows} == {"sharp", "smooth", "metric-induced"}
+    assert {row["truth"] for row in rows} == {"sharp", "smooth", "metric-induced", "near"}
+    told = [row for row in rows if row["truth"] != "near"]
 
     def total(column: str, *designs: str, truth: str | None = None) -> int:
         return sum(
             int(row[column])
-            for row in rows
+            for row in (told if truth is None else rows)
             if row["design"] in designs and truth in (None, row["truth"])
         )
 
     assert total("tables", "sufficient") >= 250
     assert total("decided", "sufficient") >= 0.8 * total("tables", "sufficient")
     assert total("right", "sufficient") >= 0.9 * total("decided", "sufficient")
-    for truth in ("smooth", "metric-induced"):
+    for truth in ("smooth", "metric-induced", "near"):
         every = ("sufficient", "insufficient")
         assert total("false_sharp", *every, truth=truth) <= 0.05 * total(
             "tables", *every, truth=truth
         )
     assert total("right", "insufficient") >= 0.9 * total("decided", "insufficient")
+
+
+def test_sizes_too_far_apart_show_no_leap() -> None:
+    """The same leap, told where the ladder is fine and not where it is coarse."""
+    generator = np.random.default_rng(8)
+
+    def verdict(sizes: int) -> Judgement:
+        x = np.repeat(np.linspace(3, 8, sizes), 5)
+        fallen = special.expit((x - 5.45) * PER_WIDTH / 0.1)
+        nll = 5 - 4.6 * fallen + generator.normal(0, 0.05, x.size)
+        return settle([judge(nll_means(10**x, nll), None)])[0]
+
+    assert verdict(21).verdict == "sharp"
+    coarse = verdict(8)
+    assert coarse.verdict == "undecided"
+    assert "decades apart" in coarse.reason or coarse.nll is None or coarse.nll.high is None
+
+
+def test_a_table_without_a_change_says_how_it_was_tested() -> None:
+    x = np.repeat(np.linspace(3, 5, 6), 3)
+    noise = np.random.default_rng(9).normal(0, 0.3, x.size)
+    found = settle([judge(nll_means(10**x, 4 + noise), None)])[0]
+    assert found.reason == "no curve is better than a constant (F test, 6 sizes, 2 to spare)"
