@@ -7,8 +7,8 @@ along a logistic curve centred anywhere in the middle half of the ladder; each s
 as a whole, stands elsewhere on the curve by a normal number of decades (`scatter`, of either), and
 a seed's NLL is off by .05 nats besides. This is not the noise that the verdict assumes. Exact
 answers are 300 trials at the accuracy that a link gives: gentle, or steep for the truth
-`metric-induced`. Truths (width of a seed's own NLL curve): sharp .15 decades, smooth and
-metric-induced 1.5.
+`metric-induced`. Truths (width of a seed's own NLL curve): sharp .15 and .25 decades, smooth 1 and
+1.5, metric-induced 1.5, and `near` .6, which no such design tells but none may call sharp.
 
 For each truth and design: the share of tables whose power analysis calls the design sufficient, and
 among those, and among the others, the shares decided, right, wrongly called sharp, and wrong.
@@ -27,11 +27,19 @@ from scipy import special
 
 from saltus.emerge.means import accuracy_means, nll_means
 from saltus.emerge.power import SUFFICIENT, noise_of, power_at
-from saltus.emerge.transition import PER_WIDTH
 from saltus.emerge.verdict import W0, judge, settle
+from saltus.emerge.widths import PER_WIDTH
 
-TRUTHS = {"sharp": 0.15, "smooth": 1.5, "metric-induced": 1.5}
+TRUTHS = (
+    ("sharp", 0.15),
+    ("sharp", 0.25),
+    ("smooth", 1.0),
+    ("smooth", 1.5),
+    ("metric-induced", 1.5),
+    ("near", 0.6),
+)
 DESIGNS = ((8, 5), (12, 5), (16, 5), (24, 5), (16, 1))
+RIGHT = {"near": "smooth"}  # the right word of a truth that is no word
 SCATTER = (0.02, 0.05, 0.1)
 START, END, OFF, TRIALS, DECADES = 5.0, 0.4, 0.05, 300, 2.5
 GENTLE, STEEP = 0.8, 0.12  # nats of NLL over which the accuracy rises by a factor e in odds
@@ -39,14 +47,15 @@ DRAWS = 199  # of p-values and of power
 OUT = common.ROOT / "src" / "saltus" / "emerge" / "verdict.csv"
 
 
-def table(job: tuple[str, int, int, float, int]) -> tuple[str, bool]:
+def table(job: tuple[str, float, int, int, float, int]) -> tuple[str, bool]:
     """Simulate one table; return its verdict and whether its design is called sufficient."""
-    truth, sizes, seeds, scatter, number = job
-    rng = np.random.default_rng([33, sizes, seeds, round(1000 * scatter), len(truth), number])
+    truth, width, sizes, seeds, scatter, number = job
+    key = [33, sizes, seeds, round(1000 * scatter), len(truth), round(1000 * width), number]
+    rng = np.random.default_rng(key)
     x = np.linspace(3, 3 + DECADES, sizes)
     middle = rng.uniform(x[0] + DECADES / 4, x[-1] - DECADES / 4)
     place = x[:, None] + rng.normal(0, scatter, (sizes, 1)) + rng.normal(0, scatter, (sizes, seeds))
-    fallen = special.expit((place - middle) * PER_WIDTH / TRUTHS[truth])
+    fallen = special.expit((place - middle) * PER_WIDTH / width)
     nll = START + (END - START) * fallen + rng.normal(0, OFF, fallen.shape)
     nll = np.maximum(nll, 0)
     steep = STEEP if truth == "metric-induced" else GENTLE
@@ -68,24 +77,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     header = (
-        "truth", "sizes", "seeds", "scatter", "design", "tables", "decided", "right", "false_sharp",
+        "truth", "width", "sizes", "seeds", "scatter", "design", "tables", "decided", "right",
+        "false_sharp",
     )  # fmt: skip
     marks = common.provenance(__file__, "saltus.emerge.verdict")
     rows = []
     with multiprocessing.Pool(given.processes) as pool:
-        for truth in TRUTHS:
+        for truth, width in TRUTHS:
             for sizes, seeds in DESIGNS:
                 for scatter in SCATTER:
-                    jobs = [(truth, sizes, seeds, scatter, i) for i in range(given.tables)]
+                    jobs = [(truth, width, sizes, seeds, scatter, i) for i in range(given.tables)]
                     found = pool.map(table, jobs, chunksize=4)
                     for design in ("sufficient", "insufficient"):
                         words = [w for w, enough in found if enough == (design == "sufficient")]
                         decided = [word for word in words if word != "undecided"]
-                        right = sum(word == truth for word in decided)
+                        right = sum(word == RIGHT.get(truth, truth) for word in decided)
                         sharp = 0 if truth == "sharp" else decided.count("sharp")
                         if words:
-                            row = [truth, sizes, seeds, scatter, design, len(words), len(decided)]
-                            row += [right, sharp]
+                            row = [truth, width, sizes, seeds, scatter, design, len(words)]
+                            row += [len(decided), right, sharp]
                             print(*row, sep="\t", flush=True)
                             rows.append(dict(zip(header, row, strict=True)) | marks)
                     common.write_csv(given.out, rows)

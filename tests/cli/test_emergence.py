@@ -71,7 +71,7 @@ def test_the_answer_has_everything_by_its_name(
     assert found["fit"]["status"] == "converged"
     assert found["scores"].keys() == {"linearity", "breakthroughness"}
     assert found["verdict"] in ("undecided", "smooth") and found["reason"]
-    assert 0 <= found["power"]["smooth"] <= 1
+    assert 0 <= found["power"]["smooth"] <= 1 and found["power"]["sharp"] is None
     printed = capsys.readouterr().out
     assert threshold["label"] in printed and "dropped: none" in printed
 

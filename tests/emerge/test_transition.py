@@ -8,14 +8,12 @@ from scipy import optimize, special
 
 from saltus.emerge.means import Means, accuracy_means, draw_means, nll_means, size_means
 from saltus.emerge.transition import (
-    PER_WIDTH,
     curve,
     cutoff,
     fit_transition,
-    make_grid,
-    project_heights,
     width_interval,
 )
+from saltus.emerge.widths import PER_WIDTH, make_grid, profile_of, project_heights
 
 X = np.linspace(3.0, 5.5, 12)
 
@@ -62,6 +60,31 @@ def test_the_minimum_is_that_of_an_independent_search(width: float) -> None:
         for w in (0.2, 0.5, 1, 2, 4)
     )
     assert fit.rss <= theirs * 1.01 + 1e-9
+
+
+@pytest.mark.parametrize("sizes", [6, 12])
+def test_a_profile_is_that_of_a_dense_search(sizes: int) -> None:
+    """Of a precise wide curve: narrow widths are far off, and must be seen to be."""
+    x = np.linspace(3, 5.5, sizes)
+    means = falling(1.0)
+    y = 5.0 - 4.6 * special.expit((x - 4.2) * PER_WIDTH / 1.0)
+    means = replace(means, x=x, y=y, variance=np.full(sizes, 1e-4))
+    grid = make_grid(x)
+    weights = 1 / means.variance
+    found = profile_of(grid, y[None], weights[None], means)
+    for row in range(0, grid.widths.size, 4):
+        scale = grid.widths[row] / PER_WIDTH
+
+        def rss(location: np.ndarray, scale: float = scale) -> np.ndarray:
+            shapes = special.expit((location[:, None] - x) / scale)
+            return np.asarray(project_heights(shapes, y[None], weights[None])[0][0])
+
+        dense = np.concatenate([each + scale * np.linspace(-10, 10, 2001) for each in x])
+        least = float(rss(dense).min())
+        assert found.rss[0, row] == pytest.approx(least, rel=2e-2, abs=1e-3)
+        curve_ = special.expit((found.location[0, row] - x) / scale)
+        own = weights @ (y - found.base[0, row] - found.height[0, row] * curve_) ** 2
+        assert found.rss[0, row] == pytest.approx(own, rel=1e-6, abs=1e-5)
 
 
 def test_heights_are_those_of_bounded_least_squares() -> None:
@@ -122,7 +145,7 @@ def test_ends_are_open_where_the_ladder_cannot_close_them() -> None:
 def test_interval_is_interpolated_between_widths() -> None:
     grid = make_grid(X)
     excess = 10 * (np.log(grid.widths) - np.log(0.7)) ** 2
-    low, high = width_interval(grid, excess, 0.5)
+    low, high = width_interval(grid.widths, excess, 0.5)
     assert low == pytest.approx(0.7 * np.exp(-np.sqrt(0.05)), rel=0.02)
     assert high == pytest.approx(0.7 * np.exp(np.sqrt(0.05)), rel=0.02)
 

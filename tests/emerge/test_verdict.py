@@ -9,11 +9,13 @@ import pytest
 from scipy import special
 from statsmodels.stats.multitest import multipletests
 
+from saltus.emerge.ability import power_entry
 from saltus.emerge.means import accuracy_means, nll_means
-from saltus.emerge.power import SUFFICIENT, noise_of, power_at, power_of
+from saltus.emerge.power import SUFFICIENT, noise_of, power_at, power_of, power_of_both
 from saltus.emerge.rivals import rivals
-from saltus.emerge.transition import PER_WIDTH
+from saltus.emerge.transition import scatter_of
 from saltus.emerge.verdict import W0, Judgement, holm, judge, p_against_smooth, settle
+from saltus.emerge.widths import PER_WIDTH, make_grid
 
 
 def ability(
@@ -131,30 +133,94 @@ def test_power_grows_with_sizes_and_falls_with_scatter() -> None:
     shares = [min(power_at(each, noise_of(each), W0)) for each in (small, large, loud)]
     assert shares[1] >= SUFFICIENT > shares[2]
     assert shares[1] >= shares[0]
-    found = power_of(loud, W0, draws=50)
-    assert found is not None
-    assert not found.sufficient
+    assert not power_of(loud, W0, draws=50).sufficient
+
+
+def test_sizes_on_the_rise_widen_the_interval_of_verdict_and_power_alike() -> None:
+    """phi of many tables at once is that of each alone, and by its formula."""
+    generator = np.random.default_rng(5)
+    x = np.linspace(2, 6.5, 20)
+    rise = special.expit((x - 4.2) * PER_WIDTH / 1.2)
+    y = 5 - 4.6 * rise + 3.2 * rise * (1 - rise) * generator.standard_normal((6, 20))
+    seeds = y[:, :, None] + np.array([-0.1, 0.1])
+    tables = [nll_means(10 ** np.repeat(x, 2), each.ravel()) for each in seeds]
+    grid = make_grid(x)
+    means, weights = np.stack([each.y for each in tables]), 1 / tables[0].variance
+    profile, phi = scatter_of(grid, means, np.tile(weights, (6, 1)), tables[0])
+    wider = 0
+    for q in range(6):
+        row = int(profile.rss[q].argmin())
+        share = special.expit((x - profile.location[q, row]) * PER_WIDTH / grid.widths[row])
+        fitted = profile.base[q, row] + profile.height[q, row] * (1 - share)
+        off = weights * (means[q] - fitted) ** 2
+        on = (share >= 0.02) & (share <= 0.98)
+        plain = max(1.0, float(off.sum()) / 16)
+        own = float(off[on].sum()) / (on.sum() - 2)
+        assert phi[q] == pytest.approx(max(plain, own))
+        alone = scatter_of(grid, means[[q]], weights[None], tables[0])
+        assert alone[1][0] == pytest.approx(phi[q])
+        wider += own > plain
+    assert wider >= 5
+
+
+def test_without_an_nll_no_power_is_claimed_of_leaps() -> None:
+    generator = np.random.default_rng(6)
+    x = np.repeat(np.linspace(3, 5.5, 12), 5)
+    hits = generator.binomial(2000, 0.02 + 0.95 * special.expit((x - 4.2) * PER_WIDTH / 2.0))
+    made = accuracy_means(10**x, hits, np.full(x.size, 2000))
+    found = power_of_both(None, made, W0, draws=50)
+    assert found is not None and found.sharp is None and not found.sufficient
+    assert 0 <= found.smooth <= 1
+    entry = power_entry(found)
+    assert entry is not None and entry["sharp"] is None and not entry["sufficient"]
+    assert "without a target NLL no design tells a leap" in entry["text"]
+    few = accuracy_means(10 ** x[:20], hits[:20], np.full(20, 2000))
+    assert power_of_both(None, few, W0) is None
 
 
 def test_the_committed_study_keeps_its_promises() -> None:
     """Where the power analysis says sufficient: 80 % decided, 90 % right, 5 % falsely sharp."""
     text = resources.files("saltus.emerge").joinpath("verdict.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
-    assert {row["truth"] for row in rows} == {"sharp", "smooth", "metric-induced"}
+    assert {row["truth"] for row in rows} == {"sharp", "smooth", "metric-induced", "near"}
+    told = [row for row in rows if row["truth"] != "near"]
 
     def total(column: str, *designs: str, truth: str | None = None) -> int:
         return sum(
             int(row[column])
-            for row in rows
+            for row in (told if truth is None else rows)
             if row["design"] in designs and truth in (None, row["truth"])
         )
 
     assert total("tables", "sufficient") >= 250
     assert total("decided", "sufficient") >= 0.8 * total("tables", "sufficient")
     assert total("right", "sufficient") >= 0.9 * total("decided", "sufficient")
-    for truth in ("smooth", "metric-induced"):
+    for truth in ("smooth", "metric-induced", "near"):
         every = ("sufficient", "insufficient")
         assert total("false_sharp", *every, truth=truth) <= 0.05 * total(
             "tables", *every, truth=truth
         )
     assert total("right", "insufficient") >= 0.9 * total("decided", "insufficient")
+
+
+def test_sizes_too_far_apart_show_no_leap() -> None:
+    """The same leap, told where the ladder is fine and not where it is coarse."""
+    generator = np.random.default_rng(8)
+
+    def verdict(sizes: int) -> Judgement:
+        x = np.repeat(np.linspace(3, 8, sizes), 5)
+        fallen = special.expit((x - 5.45) * PER_WIDTH / 0.1)
+        nll = 5 - 4.6 * fallen + generator.normal(0, 0.05, x.size)
+        return settle([judge(nll_means(10**x, nll), None)])[0]
+
+    assert verdict(21).verdict == "sharp"
+    coarse = verdict(8)
+    assert coarse.verdict == "undecided"
+    assert "decades apart" in coarse.reason or coarse.nll is None or coarse.nll.high is None
+
+
+def test_a_table_without_a_change_says_how_it_was_tested() -> None:
+    x = np.repeat(np.linspace(3, 5, 6), 3)
+    noise = np.random.default_rng(9).normal(0, 0.3, x.size)
+    found = settle([judge(nll_means(10**x, 4 + noise), None)])[0]
+    assert found.reason == "no curve is better than a constant (F test, 6 sizes, 2 to spare)"

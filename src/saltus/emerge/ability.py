@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from saltus.emerge.axis import Axis
@@ -66,7 +67,8 @@ def summarise_emergence(scores: pd.DataFrame) -> dict[str, Any]:
 def judge_groups(groups: Sequence[Group], axis: Axis, *, seed: int = 0) -> list[dict[str, Any]]:
     """Return the verdict on every group of anybody's table, as `saltus emergence` writes it.
 
-    A falling scale has no verdict: a leap is told from its width in decades of what grows.
+    A falling scale has no verdict: a leap is told from its width in decades of what grows. The
+    trials of the median row stand for the distinct items, which such a table does not know.
     """
     found: list[Judgement] = []
     powers: list[dict[str, Any] | None] = []
@@ -78,7 +80,8 @@ def judge_groups(groups: Sequence[Group], axis: Axis, *, seed: int = 0) -> list[
             continue
         nll = None if group.nll is None else nll_means(group.scale, group.nll)
         accuracy = accuracy_means(group.scale, group.successes, group.trials)
-        found.append(judge(nll, accuracy, seed=seed))
+        items = int(np.median(group.trials))
+        found.append(judge(nll, accuracy, items, seed=seed))
         powers.append(power_entry(power_of_both(nll, accuracy, W0, seed=seed)))
     told = [judgement_entry(each) for each in settle(found)]
     return [
@@ -115,6 +118,13 @@ def power_entry(power: Power | None) -> dict[str, Any] | None:
     """Return a power analysis with what it says in words."""
     if power is None:
         return None
+    if power.sharp is None:
+        shares = (
+            f"of tables like this one, {100 * power.smooth:.0f} % of smooth truths would be told, "
+            "and no sharp one"
+        )
+        needed = "without a target NLL no design tells a leap"
+        return {**asdict(power), "sufficient": False, "text": f"{shares}; {needed}"}
     shares = (
         f"of tables like this one, {100 * power.sharp:.0f} % of sharp truths and "
         f"{100 * power.smooth:.0f} % of smooth ones would be told"

@@ -3,7 +3,8 @@
 Truths are a sharp transition of half w0 and a smooth one of twice w0, anywhere in the middle of the
 ladder, with the plateaus and the scatter of the table at hand: variance of a seed s0^2 on the
 plateaus, and s1^2 4 h (1 - h) more at height h of the rise, both by non-negative least squares from
-the sizes; a size is off by as much as a seed. Tables are decided by the interval of W alone.
+the sizes; a size is off by as much as a seed. Tables are decided by the interval of W, made as a
+verdict's is; the p-value that a verdict of sharp asks besides is not simulated.
 """
 
 from dataclasses import dataclass, replace
@@ -15,22 +16,19 @@ from scipy import optimize, special
 from saltus.emerge.means import Means, draw_means, seed_variance
 from saltus.emerge.transition import (
     MIN_SIZES,
-    PER_WIDTH,
     curve,
     cutoff,
     fit_transition,
-    make_grid,
-    profile_of_width,
-    project,
-    scatter_factor,
+    scatter_of,
 )
+from saltus.emerge.widths import PER_WIDTH, make_grid
 
 Array = NDArray[np.float64]
 
 SUFFICIENT = 0.8  # share of tables decided
 DRAWS = 200
 CHUNK = 50
-COARSE = (24, 81)  # widths and locations of the grid: only the side of w0 matters
+NUM_WIDTHS = 24  # only the side of w0 matters
 FINER = (1, 2, 3, 4)  # times as many steps on the same ladder
 MORE_SEEDS = (1, 2)
 MIDDLE = (0.25, 0.75)  # of the ladder, where the truth's transition is centred
@@ -40,11 +38,12 @@ MIDDLE = (0.25, 0.75)  # of the ladder, where the truth's transition is centred
 class Power:
     """Shares decided rightly at this design, and the smallest design tried that would do.
 
-    `sharp` of sharp truths called sharp, `smooth` of smooth ones called smooth. `sizes` and `seeds`
-    are None where none of the designs tried is sufficient.
+    `sharp` of sharp truths called sharp, None without a target NLL, where nothing is called so;
+    `smooth` of smooth ones called smooth. `sizes` and `seeds` are None where none of the designs
+    tried is sufficient.
     """
 
-    sharp: float
+    sharp: float | None
     smooth: float
     sizes: int | None
     seeds: int | None
@@ -52,7 +51,7 @@ class Power:
     @property
     def sufficient(self) -> bool:
         """Whether this design decides four tables in five, of either truth."""
-        return min(self.sharp, self.smooth) >= SUFFICIENT
+        return self.sharp is not None and min(self.sharp, self.smooth) >= SUFFICIENT
 
 
 @dataclass(frozen=True)
@@ -94,10 +93,8 @@ def power_at(
     return sharp, smooth
 
 
-def power_of(means: Means, w0: float, *, draws: int = DRAWS, seed: int = 0) -> Power | None:
-    """Return the power of the table's design and of finer ones; None below 5 sizes."""
-    if means.x.size < MIN_SIZES:
-        return None
+def power_of(means: Means, w0: float, *, draws: int = DRAWS, seed: int = 0) -> Power:
+    """Return the power of the table's design and of finer ones; ValueError below 5 sizes."""
     noise = noise_of(means)
     seeds = round(float(np.median(means.seeds)))
     sharp, smooth = power_at(means, noise, w0, draws=draws, seed=seed)
@@ -120,14 +117,17 @@ def power_of_both(
 ) -> Power | None:
     """Return the power of a verdict, which rests on NLL and accuracy: the lower of the two.
 
-    Of accuracy alone where there is no NLL.
+    Without an NLL no design tells a leap, and only the power of smooth is simulated. None below 5
+    sizes.
     """
-    metrics = [means for means in (nll, accuracy) if means is not None]
-    found = [power_of(means, w0, draws=draws, seed=seed) for means in metrics]
-    made = [each for each in found if each is not None]
-    if not made:
+    if accuracy.x.size < MIN_SIZES:
         return None
-    sharp, smooth = min(each.sharp for each in made), min(each.smooth for each in made)
+    if nll is None:
+        _, smooth = power_at(accuracy, noise_of(accuracy), w0, draws=draws, seed=seed)
+        return Power(None, smooth, None, None)
+    made = [power_of(means, w0, draws=draws, seed=seed) for means in (nll, accuracy)]
+    sharp = min(each.sharp for each in made if each.sharp is not None)
+    smooth = min(each.smooth for each in made)
     most = max(made, key=lambda each: (each.sizes or 0) * (each.seeds or 0))
     enough = all(each.sizes is not None for each in made)
     return Power(sharp, smooth, most.sizes if enough else None, most.seeds if enough else None)
@@ -145,7 +145,7 @@ def _decided(
     """Return the shares of tables, of true `width`, that are called sharp and smooth."""
     start, end = plateaus
     reach = design.x[-1] - design.x[0]
-    grid = make_grid(design.x, min(w0 / 8, float(np.diff(design.x).min()) / 10), None, *COARSE)
+    grid = make_grid(design.x, min(w0 / 8, float(np.diff(design.x).min()) / 10), None, NUM_WIDTHS)
     narrow, wide = grid.widths <= w0, grid.widths >= w0
     sharp = smooth = 0
     for done in range(0, draws, CHUNK):
@@ -155,9 +155,9 @@ def _decided(
         spread = noise.spread(height)
         y, variance = draw_means(design, start + (end - start) * height, spread, num, rng)
         y = np.clip(y, 0, design.ceiling)
-        profile = profile_of_width(project(grid, y, 1 / variance, design)[0])
-        least = profile.min(axis=1)
-        limit = scatter_factor(least, design.x.size, known=design.known) * cutoff(design.x.size)
-        sharp += int(np.sum(profile[:, wide].min(axis=1) - least > limit))
-        smooth += int(np.sum(profile[:, narrow].min(axis=1) - least > limit))
+        profile, phi = scatter_of(grid, y, 1 / variance, design)
+        above = profile.rss - profile.rss.min(axis=1, keepdims=True)
+        limit = phi * cutoff(design.x.size)
+        sharp += int(np.sum(above[:, wide].min(axis=1) > limit))
+        smooth += int(np.sum(above[:, narrow].min(axis=1) > limit))
     return sharp / draws, smooth / draws

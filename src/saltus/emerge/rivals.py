@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from saltus.emerge.means import Means
-from saltus.emerge.transition import MIN_SIZES, PER_WIDTH, make_grid, project_heights
+from saltus.emerge.transition import MIN_SIZES
+from saltus.emerge.widths import PER_WIDTH, make_grid, project_heights
 
 Array = NDArray[np.float64]
 

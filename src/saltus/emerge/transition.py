@@ -7,17 +7,15 @@ decades; of a power law y ~ N^-c, the tail of a curve whose upper plateau is not
 2 ln 9 / (c ln 10). The curve is that of the mean over seeds: seeds that leap at different sizes
 make a wide one.
 
-Given (m, w) the heights are linear, so they are projected out (Golub and Pereyra 1973) and the
-other two are searched on a grid, exact to interpolation, with no local minima. Weighted least
-squares; what lies inside the interval of W is every W with
+Weighted least squares, the profile of W by `widths`; inside the interval of W lies every W with
 
     RSS(W) - RSS <= phi F(.95; 1, S - 4),  phi = max(1, RSS / (S - 4), RSS_rise / (S_rise - 2))
 
 (Bates and Watts 1988, section 6.1), S sizes, S_rise of them between 2 and 98 % of the height: on
 the plateaus a size that is off its place does not show. Without seeds variances are equal and
-unknown, and phi is RSS / (S - 4).
+unknown, and phi is the larger of the last two.
 
-Legend: S sizes, Q data sets, G grid points (locations) of each of V widths, K shapes.
+Legend: S sizes, Q data sets, V widths.
 """
 
 from dataclasses import dataclass, replace
@@ -27,17 +25,15 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from saltus.emerge.means import Means
+from saltus.emerge.widths import NUM_WIDTHS, PER_WIDTH, Grid, Profile, make_grid, profile_of
 
 Array = NDArray[np.float64]
 
 NUM_PARAMETERS = 4
 MIN_SIZES = NUM_PARAMETERS + 1
-NUM_WIDTHS = 48
-NUM_LOCATIONS = 161
 RISE = 0.02  # of the height: sizes from here to 1 less it are on the rise
-REACH = 4.0  # locations are tried so many w beyond the ladder: further off the curve is its tail
+NUM_NEAR = 33  # widths between the neighbours of the best
 ROUNDS = 4  # of ever finer grids, until a quarter of one lies inside the interval
-PER_WIDTH = 2 * float(np.log(9))  # W / w
 
 
 @dataclass(frozen=True)
@@ -58,97 +54,25 @@ class Transition:
     rss: float
 
 
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Widths W (V,), locations (V, G) and curves F (V, G, S), all rising in `x`."""
+def scatter_of(grid: Grid, y: Array, weights: Array, means: Means) -> tuple[Profile, Array]:
+    """Return the profile of data sets y, weights (Q, S), and phi (Q,).
 
-    widths: Array
-    locations: Array
-    curves: Array
-
-
-def make_grid(
-    x: Array,
-    least: float | None = None,
-    most: float | None = None,
-    num_widths: int = NUM_WIDTHS,
-    num_locations: int = NUM_LOCATIONS,
-) -> Grid:
-    """Return the grid of a ladder `x` (S,), of widths from `least` to `most` decades."""
-    span = float(x[-1] - x[0])
-    low = float(np.diff(x).min()) / 20 if least is None else least
-    high = 8 * span if most is None else most
-    widths = np.geomspace(low, max(high, 2 * low), num_widths)
-    scale = widths / PER_WIDTH
-    share = np.linspace(0, 1, num_locations)
-    start, end = x[0] - REACH * scale, x[-1] + REACH * scale
-    locations = start[:, None] + (end - start)[:, None] * share
-    z = (x - locations[..., None]) / scale[:, None, None]
-    return Grid(widths, locations, np.asarray(special.expit(z)))
-
-
-def project_heights(
-    shapes: Array, y: Array, weights: Array, ceiling: float | None = None
-) -> tuple[Array, Array, Array]:
-    """Return the weighted RSS of y = a + b shape, and its heights a, b: each (Q, K).
-
-    shapes: (K, S), within [0, 1]; y, weights: (Q, S). Heights a and b are not negative and, with a
-    `ceiling`, a + b is not above it. The best lie inside or on an edge of that region; all edges
-    are tried, which with two unknowns is exact.
+    The sizes on the rise are those of each data set's best curve.
     """
-    curves = shapes.T
-    w = weights.sum(axis=1)[:, None]
-    f, ff = weights @ curves, weights @ curves**2
-    pulled = weights * y
-    u, v = pulled.sum(axis=1)[:, None], pulled @ curves
-    yy = (pulled * y).sum(axis=1)[:, None]
-
-    def loss(a: Array, b: Array) -> Array:
-        return np.asarray(yy - 2 * (a * u + b * v) + a * a * w + 2 * a * b * f + b * b * ff)
-
-    determinant = np.maximum(w * ff - f * f, 1e-12 * w * ff + 1e-300)
-    a, b = (ff * u - f * v) / determinant, (w * v - f * u) / determinant
-    top = np.inf if ceiling is None else ceiling
-    allowed = (a >= 0) & (b >= 0) & (a + b <= top)
-    best = np.where(allowed, loss(a, b), np.inf)
-    zero = np.zeros_like(a)
-    edges = [
-        (zero, np.clip(v / np.maximum(ff, 1e-300), 0, top)),  # a = 0
-        (np.clip(u / w, 0, top) + zero, zero),  # b = 0
-    ]
-    if ceiling is not None:  # a = top - b
-        g = w - 2 * f + ff
-        slack = np.clip((top * (w - f) - (u - v)) / np.maximum(g, 1e-300), 0, top)
-        edges.append((top - slack, slack))
-    for left, right in edges:
-        value = loss(left, right)
-        better = value < best
-        best = np.where(better, value, best)
-        a, b = np.where(better, left, a), np.where(better, right, b)
-    return np.maximum(best, 0), a, b
-
-
-def profile_of_width(rss: Array) -> Array:
-    """Return the least RSS of each width (Q, V) from those of its locations (Q, V, G).
-
-    Between grid points by the parabola through the least and its neighbours.
-    """
-    least = np.argmin(rss, axis=-1)
-    middle = np.clip(least, 1, rss.shape[-1] - 2)
-    left, at, right = (
-        np.take_along_axis(rss, (middle + step)[..., None], axis=-1)[..., 0] for step in (-1, 0, 1)
+    profile = profile_of(grid, y, weights, means)
+    each, row = np.arange(len(y)), profile.rss.argmin(axis=1)
+    least, location, base, height = (
+        part[each, row][:, None]
+        for part in (profile.rss, profile.location, profile.base, profile.height)
     )
-    bend = left - 2 * at + right
-    drop = np.divide((left - right) ** 2, 8 * bend, out=np.zeros_like(at), where=bend > 0)
-    inside = (least == middle) & (bend > 0)
-    lowest = np.take_along_axis(rss, least[..., None], axis=-1)[..., 0]
-    return np.asarray(np.where(inside, np.maximum(at - drop, 0), lowest))
-
-
-def scatter_factor(least: Array, num_sizes: int, *, known: bool) -> Array:
-    """Return phi (Q,) from the least weighted RSS (Q,)."""
-    per = least / (num_sizes - NUM_PARAMETERS)
-    return np.asarray(np.maximum(per, 1.0) if known else np.maximum(per, 1e-300))
+    rise = special.expit((grid.x - location) * PER_WIDTH / grid.widths[row][:, None])
+    fitted = base + height * (rise if means.rising else 1 - rise)
+    on_rise = (rise >= RISE) & (rise <= 1 - RISE)
+    off = np.where(on_rise, weights * (y - fitted) ** 2, 0.0).sum(axis=1)
+    spare = on_rise.sum(axis=1) - 2
+    per_rise = np.divide(off, spare, out=np.zeros(len(y)), where=spare > 0)
+    phi = np.maximum(least[:, 0] / (means.x.size - NUM_PARAMETERS), per_rise)
+    return profile, np.maximum(phi, 1.0 if means.known else 1e-300)
 
 
 def cutoff(num_sizes: int, level: float = 0.95) -> float:
@@ -156,15 +80,15 @@ def cutoff(num_sizes: int, level: float = 0.95) -> float:
     return float(stats.f.ppf(level, 1, num_sizes - NUM_PARAMETERS))
 
 
-def width_interval(grid: Grid, profile: Array, limit: float) -> tuple[float, float | None]:
-    """Return the outermost widths whose profile (V,) is within `limit` of its least.
+def width_interval(widths: Array, profile: Array, limit: float) -> tuple[float, float | None]:
+    """Return the outermost widths (V,) whose profile (V,) is within `limit` of its least.
 
     Ends are interpolated in log W; the low one is 0 and the high one None where the profile does
     not rise to the limit on the grid.
     """
     excess = profile - profile.min() - limit
     inside = np.flatnonzero(excess <= 0)
-    logs = np.log(grid.widths)
+    logs = np.log(widths)
 
     def crossing(i: int, j: int) -> float:
         share = excess[i] / (excess[i] - excess[j])
@@ -174,14 +98,6 @@ def width_interval(grid: Grid, profile: Array, limit: float) -> tuple[float, flo
     low = 0.0 if first == 0 else crossing(first, first - 1)
     high = None if last == len(logs) - 1 else crossing(last, last + 1)
     return low, high
-
-
-def project(grid: Grid, y: Array, weights: Array, means: Means) -> tuple[Array, Array, Array]:
-    """Return RSS and heights at every grid point, (Q, V, G), of data sets y, weights (Q, S)."""
-    shapes = grid.curves if means.rising else 1 - grid.curves
-    found = project_heights(shapes.reshape(-1, y.shape[1]), y, weights, means.ceiling)
-    shape = (len(y), *grid.locations.shape)
-    return found[0].reshape(shape), found[1].reshape(shape), found[2].reshape(shape)
 
 
 def curve(fit: Transition, x: Array) -> Array:
@@ -198,35 +114,29 @@ def fit_transition(means: Means, least: float | None = None) -> Transition:
     grid = make_grid(means.x, least)
     for left in range(ROUNDS, 0, -1):
         profile, found = _best(grid, means)
-        limit = found.phi * cutoff(num)
-        inside = np.flatnonzero(profile - profile.min() <= limit)
+        row = int(profile.argmin())
+        inside = np.flatnonzero(profile - profile[row] <= found.phi * cutoff(num))
         if left == 1 or inside.size > NUM_WIDTHS // 4:
             break
         first, last = max(inside[0] - 1, 0), min(inside[-1] + 1, NUM_WIDTHS - 1)
         grid = make_grid(means.x, grid.widths[first], grid.widths[last])
-    low, high = width_interval(grid, profile, limit)
+    near = grid.widths[max(row - 1, 0)], grid.widths[min(row + 1, NUM_WIDTHS - 1)]
+    finer = make_grid(means.x, *near, NUM_NEAR)
+    between, found = _best(finer, means)
+    widths, order = np.unique(np.concatenate([grid.widths, finer.widths]), return_index=True)
+    profile = np.concatenate([profile, between])[order]
+    low, high = width_interval(widths, profile, found.phi * cutoff(num))
     return replace(found, low=low, high=high)
 
 
 def _best(grid: Grid, means: Means) -> tuple[Array, Transition]:
     """Return the profile (V,) and the best curve of a grid, its interval still open."""
-    rss, a, b = project(grid, means.y[None], 1 / means.variance[None], means)
-    profile = profile_of_width(rss)[0]
-    row = int(np.argmin(profile))
-    column = int(np.argmin(rss[0, row]))
-    base, height = float(a[0, row, column]), float(b[0, row, column])
+    profile, phi = scatter_of(grid, means.y[None], 1 / means.variance[None], means)
+    row = int(np.argmin(profile.rss[0]))
+    base, height = float(profile.base[0, row]), float(profile.height[0, row])
     start, end = (base, base + height) if means.rising else (base + height, base)
-    least = profile.min(keepdims=True)
-    phi = float(scatter_factor(least, means.x.size, known=means.known)[0])
-    found = Transition(
+    return profile.rss[0], Transition(
         width=float(grid.widths[row]), low=0.0, high=None,
-        location=float(grid.locations[row, column]), start=start, end=end, phi=phi,
-        rss=float(least[0]),
+        location=float(profile.location[0, row]), start=start, end=end, phi=float(phi[0]),
+        rss=float(profile.rss[0, row]),
     )  # fmt: skip
-    rise = grid.curves[row, column]
-    on_rise = (rise >= RISE) & (rise <= 1 - RISE)
-    spare = int(on_rise.sum()) - 2
-    if spare > 0:
-        off = (means.y - curve(found, means.x)) ** 2 / means.variance
-        found = replace(found, phi=max(phi, float(off[on_rise].sum()) / spare))
-    return profile, found

@@ -10,7 +10,8 @@ The rules, w0 = .5 decade, all on the 95 % interval of the N10-N90 width (`trans
 
 p is a parametric bootstrap of the likelihood ratio at the best curve that is no narrower than w0,
 with the scatter that the table shows; Holm (1979) across the task x arm pairs of a study. Accuracy
-alone can show that nothing leapt, never that something did.
+alone can show that nothing leapt, never that something did; nor can sizes that stand w0 apart or
+more, between which any curve is narrow.
 """
 
 from collections.abc import Sequence
@@ -27,11 +28,9 @@ from saltus.emerge.transition import (
     Transition,
     curve,
     fit_transition,
-    make_grid,
-    profile_of_width,
-    project,
-    scatter_factor,
+    scatter_of,
 )
+from saltus.emerge.widths import make_grid
 
 Array = NDArray[np.float64]
 
@@ -47,7 +46,8 @@ class Judgement:
     """A verdict with its evidence; `nll` and `accuracy` are None where they could not be fitted.
 
     `p_adjusted`, after Holm, is of the metric that the verdict rests on: NLL, or accuracy where NLL
-    is not the sharp one. None without a curve.
+    is not the sharp one. None without a curve. `gap`, in decades, is the ladder's largest where the
+    narrow one of the curves rises or falls; None where neither is narrow.
     """
 
     verdict: str
@@ -57,6 +57,7 @@ class Judgement:
     p_nll: float | None
     p_accuracy: float | None
     p_adjusted: float | None = None
+    gap: float | None = None
 
 
 def p_against_smooth(means: Means, *, draws: int = DRAWS, seed: int = 0) -> float:
@@ -72,10 +73,8 @@ def p_against_smooth(means: Means, *, draws: int = DRAWS, seed: int = 0) -> floa
 
     def ratio(y: Array, variance: Array) -> Array:
         """Return the likelihood ratio of narrow over wide, (Q,)."""
-        profile = profile_of_width(project(grid, y, 1 / variance, means)[0])
-        least = profile.min(axis=1)
-        phi = scatter_factor(least, means.x.size, known=means.known)
-        return np.asarray((profile[:, wide].min(axis=1) - least) / phi)
+        profile, phi = scatter_of(grid, y, 1 / variance, means)
+        return np.asarray((profile.rss[:, wide].min(axis=1) - profile.rss.min(axis=1)) / phi)
 
     observed = float(ratio(means.y[None], means.variance[None])[0])
     if observed <= 0:
@@ -132,8 +131,11 @@ def judge(
     elif num_items is not None and num_items < MIN_ITEMS:
         reason = f"{num_items} distinct items; a verdict needs {MIN_ITEMS}"
     elif not any(changed):
-        reason = "nothing changes within the ladder beyond its scatter"
-    return Judgement("undecided", reason, fits[0], fits[1], values[0], values[1])
+        spare = num_sizes - NUM_PARAMETERS
+        reason = f"no curve is better than a constant (F test, {num_sizes} sizes, {spare} to spare)"
+    narrow = [fit for fit in fits if fit is not None and _narrow(fit)]
+    gap = None if some is None or not narrow else max(_gap(some.x, fit) for fit in narrow)
+    return Judgement("undecided", reason, fits[0], fits[1], values[0], values[1], gap=gap)
 
 
 def settle(found: Sequence[Judgement]) -> list[Judgement]:
@@ -161,6 +163,14 @@ def _narrow(fit: Transition | None) -> bool:
     return fit is not None and fit.high is not None and fit.high < W0
 
 
+def _gap(x: Array, fit: Transition) -> float:
+    """Return the largest gap of the ladder (S,) within the upper limit of a narrow transition."""
+    assert fit.high is not None
+    reach = fit.high / 2
+    touched = (x[1:] > fit.location - reach) & (x[:-1] < fit.location + reach)
+    return float(np.diff(x)[touched].max(initial=0.0))
+
+
 def _told(fit: Transition) -> str:
     high = "open" if fit.high is None else f"{fit.high:.2g}"
     return f"{fit.width:.2g} decades [{fit.low:.2g}, {high}]"
@@ -185,6 +195,8 @@ def _verdict(found: Judgement, p: float | None) -> tuple[str, str]:
             return "undecided", f"{told}: without a target NLL a leap and the metric look alike"
         return "undecided", f"{told}, on both sides of {W0}"
     told = f"the target's NLL takes {_told(nll)}"
+    if found.gap is not None and found.gap >= W0:
+        return "undecided", f"{told}, between sizes {found.gap:.2g} decades apart, not below {W0}"
     if _narrow(nll):
         if sure:
             return "sharp", f"{told}, less than {W0} (p = {p:.2g})"
