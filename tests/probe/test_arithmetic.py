@@ -16,14 +16,13 @@ from saltus.model.initialise import initial_parameters
 from saltus.model.transformer import logits, unflatten
 from saltus.probe import arithmetic
 from saltus.probe.arithmetic import (
-    Exam,
     answer_temperature,
     digits_correct,
     edit_distance,
     item_table,
-    make_exams,
     target_logits,
 )
+from saltus.probe.exam import Exam, make_exams
 
 RUNS = ["first", "second"]
 TEMPERATURES = torch.tensor([0.6, 1.5])

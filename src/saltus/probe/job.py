@@ -10,7 +10,8 @@ from saltus.data.shards import load_shard
 from saltus.device import use_one_thread
 from saltus.files import read_json, write_table
 from saltus.model.transformer import unflatten
-from saltus.probe.arithmetic import answer_temperature, item_table, make_exams, no_items
+from saltus.probe.arithmetic import answer_temperature, item_table, no_items
+from saltus.probe.exam import make_exams
 from saltus.probe.spec import ProbeSpec
 from saltus.probe.text import TextScores, prediction_table, score_text, temperature_of
 from saltus.train.checkpoint import load_stacked

@@ -1,0 +1,61 @@
+"""Held-out problems of one drill as tokens: what a probe asks, and what it sets temperatures with.
+
+Legend: B problem, P token of a prompt, A answer token with its terminator.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from saltus.data.arithmetic import distinct_problems
+from saltus.data.batches import Drill, Mixture
+from saltus.data.writing import Alphabet, squeeze, write
+from saltus.probe.neighbour import neighbour_exact
+
+VALIDATION_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Exam:
+    """The held-out problems of one drill as tokens.
+
+    `prompt` (B, P) with the leading separator, blanks at the end; `target` (B, A) ends with the
+    terminator, blanks after it; `carries` (B,); `neighbour` (B,) is the share of the nearest
+    training problems with the right answer.
+    """
+
+    drill: Drill
+    prompt: np.ndarray
+    target: np.ndarray
+    carries: np.ndarray
+    neighbour: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.carries)
+
+    def part(self, index: np.ndarray) -> "Exam":
+        """Return the problems at `index`."""
+        columns = (self.prompt, self.target, self.carries, self.neighbour)
+        return Exam(self.drill, *(column[index] for column in columns))
+
+
+def make_exams(
+    drill: Drill, mixture: Mixture, alphabet: Alphabet, items: int, seed: int
+) -> tuple[Exam, Exam] | None:
+    """Return the probe's and the validation's problems of a drill; None if nothing is held out.
+
+    Distinct held-out problems, at most `items` of them and a fifth as many again for validation; a
+    space with fewer is divided in the same proportion.
+    """
+    wanted = round(items / (1 - VALIDATION_SHARE))
+    if drill.task in ("add_1", "sub_1"):
+        return None
+    problems = distinct_problems(drill.task, mixture.held_out_share, mixture.salt, wanted, seed)
+    written = write(problems, drill.task, drill.arm, alphabet)
+    separator = np.full((len(problems), 1), alphabet.separator)
+    (prompt,) = squeeze(np.concatenate([separator, written.prompt], 1))
+    (target,) = squeeze(np.concatenate([written.answer, separator], 1))
+    neighbour = neighbour_exact(problems, drill.task, mixture.held_out_share, mixture.salt)
+    exam = Exam(drill, prompt, target, problems.carries, neighbour)
+    is_validation = np.arange(len(exam)) % round(1 / VALIDATION_SHARE) == 0
+    return exam.part(np.flatnonzero(~is_validation)), exam.part(np.flatnonzero(is_validation))
