@@ -1,4 +1,4 @@
-"""Held-out problems: greedy answers, the target's probability, and the answer's confidence.
+"""Problems of an exam: greedy answers, the target's probability, and the answer's confidence.
 
 Legend: R replica, B problem, L token of a written problem, A answer token with its terminator.
 """
@@ -13,7 +13,6 @@ from torch import Tensor
 from saltus.data.writing import (
     BLANK,
     Alphabet,
-    answer_width,
     as_text,
     best_constant_accuracy,
     squeeze,
@@ -78,7 +77,7 @@ def item_table(
     index = targets[None, ..., None].expand(len(runs), -1, -1, 1)
     token_nll = (-logs.gather(-1, index)[..., 0]).cpu().numpy()  # (R, B, A)
 
-    prompts = [as_text(row[1:], alphabet) for row in exam.prompt]
+    prompts = exam.asked.tolist()
     answers = [as_text(row[:-1], alphabet) for row in _without_terminator(exam.target)]
     guess = best_constant_accuracy(answers)
     lengths = (exam.prompt != BLANK).sum(1)
@@ -92,10 +91,11 @@ def item_table(
             shape,
             temperatures=temperatures,
             terminator=alphabet.separator,
-            max_tokens=answer_width(exam.drill.task) + 3,
+            max_tokens=exam.target.shape[1] + 1,
         )
         generated = decoded.tokens.cpu().numpy()
-        asked = chosen[is_sampled(chosen)]
+        sampled = is_sampled(chosen) & (exam.shift is None)
+        asked = chosen[sampled]
         matches = count_matches(
             parameters, exam.prompt[asked, :length], exam.target[asked], shape, alphabet, runs, seed
         )
@@ -129,13 +129,13 @@ def item_table(
                         "confidence": decoded.log_probability[row].exp().cpu().numpy(),
                         "confidence_tempered": decoded.tempered[row].exp().cpu().numpy(),
                         "temperature": float(temperatures[row]),
-                        "in_distribution": True,
-                        "shift": pd.array([None] * len(chosen), dtype="string"),
+                        "in_distribution": exam.shift is None,
+                        "shift": pd.array([exam.shift] * len(chosen), dtype="string"),
                         "guess_rate": guess,
                         "carries": exam.carries[chosen],
                         "neighbour_exact": exam.neighbour[chosen],
-                        "sampled": _where_sampled(chosen, DRAWS),
-                        "sampled_exact": _where_sampled(chosen, matches[row]),
+                        "sampled": _where(sampled, DRAWS),
+                        "sampled_exact": _where(sampled, matches[row]),
                     }
                 )
             )
@@ -159,10 +159,10 @@ def no_items() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
 
 
-def _where_sampled(chosen: np.ndarray, values: np.ndarray | int) -> pd.Series:
-    """Return `values` at those of the problems `chosen` (n,) that are sampled, null elsewhere."""
-    column = pd.Series(pd.NA, index=range(len(chosen)), dtype="Int64")
-    column[is_sampled(chosen)] = values
+def _where(sampled: np.ndarray, values: np.ndarray | int) -> pd.Series:
+    """Return `values` at the problems `sampled` (n,), null elsewhere."""
+    column = pd.Series(pd.NA, index=range(len(sampled)), dtype="Int64")
+    column[sampled] = values
     return column
 
 

@@ -3,13 +3,13 @@
 Legend: B problem, P token of a prompt, A answer token with its terminator.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from saltus.data.arithmetic import distinct_problems
+from saltus.data.arithmetic import Problems, distinct_problems
 from saltus.data.batches import Drill, Mixture
-from saltus.data.writing import Alphabet, squeeze, write
+from saltus.data.writing import Alphabet, as_text, squeeze, write
 from saltus.probe.neighbour import neighbour_exact
 
 VALIDATION_SHARE = 0.2
@@ -17,26 +17,40 @@ VALIDATION_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Exam:
-    """The held-out problems of one drill as tokens.
+    """Problems of one drill as tokens.
 
-    `prompt` (B, P) with the leading separator, blanks at the end; `target` (B, A) ends with the
-    terminator, blanks after it; `carries` (B,); `neighbour` (B,) is the share of the nearest
-    training problems with the right answer.
+    `asked` (B,) are the prompts as text; `prompt` (B, P) with the leading separator, blanks at the
+    end; `target` (B, A) ends with the terminator, blanks after it; `neighbour` (B,) is the share of
+    the nearest training problems with the right answer, NaN outside the task's space. `shift` names
+    what sets the problems apart from those of training; None for held-out problems as they are.
     """
 
     drill: Drill
+    problems: Problems
+    asked: np.ndarray
     prompt: np.ndarray
     target: np.ndarray
-    carries: np.ndarray
     neighbour: np.ndarray
+    shift: str | None = None
 
     def __len__(self) -> int:
-        return len(self.carries)
+        return len(self.problems)
+
+    @property
+    def carries(self) -> np.ndarray:
+        """Return how many columns of each problem carry, (B,)."""
+        return self.problems.carries
 
     def part(self, index: np.ndarray) -> "Exam":
         """Return the problems at `index`."""
-        columns = (self.prompt, self.target, self.carries, self.neighbour)
-        return Exam(self.drill, *(column[index] for column in columns))
+        return replace(
+            self,
+            problems=self.problems.take(index),
+            asked=self.asked[index],
+            prompt=self.prompt[index],
+            target=self.target[index],
+            neighbour=self.neighbour[index],
+        )
 
 
 def make_exams(
@@ -56,6 +70,7 @@ def make_exams(
     (prompt,) = squeeze(np.concatenate([separator, written.prompt], 1))
     (target,) = squeeze(np.concatenate([written.answer, separator], 1))
     neighbour = neighbour_exact(problems, drill.task, mixture.held_out_share, mixture.salt)
-    exam = Exam(drill, prompt, target, problems.carries, neighbour)
+    asked = np.array([as_text(row[1:], alphabet) for row in prompt])
+    exam = Exam(drill, problems, asked, prompt, target, neighbour)
     is_validation = np.arange(len(exam)) % round(1 / VALIDATION_SHARE) == 0
     return exam.part(np.flatnonzero(~is_validation)), exam.part(np.flatnonzero(is_validation))

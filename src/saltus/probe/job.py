@@ -7,11 +7,13 @@ import pandas as pd
 import torch
 
 from saltus.data.shards import load_shard
+from saltus.data.tokenizer import TextTokenizer
 from saltus.device import use_one_thread
 from saltus.files import read_json, write_table
 from saltus.model.transformer import unflatten
 from saltus.probe.arithmetic import answer_temperature, item_table, no_items
 from saltus.probe.exam import make_exams
+from saltus.probe.shifted import shifted_exams
 from saltus.probe.spec import ProbeSpec
 from saltus.probe.text import TextScores, prediction_table, score_text, temperature_of
 from saltus.train.checkpoint import load_stacked
@@ -23,17 +25,24 @@ def run_probe(
     spec: TrainSpec,
     probe: ProbeSpec,
     shards: Path,
+    tokenizer: Path,
     trained: Path,
     out: Path,
     device: torch.device,
 ) -> None:
-    """Probe all checkpoints under `trained`; write `items`, `tokens` and `losses` to `out`."""
+    """Probe all checkpoints under `trained`; write `items`, `tokens` and `losses` to `out`.
+
+    `tokenizer` is the file that the text was encoded with. Shifts are asked of the last horizon.
+    """
     if device.type == "cpu":
         use_one_thread()
     pairs = [(replica, horizon) for horizon in spec.horizons for replica in spec.replicas]
     runs = [run_name(spec, replica, horizon) for replica, horizon in pairs]
     flat, shape = load_stacked([trained / checkpoint_name(*pair) for pair in pairs])
     parameters = unflatten(flat.to(device), shape)
+    last = slice(-len(spec.replicas), None)  # horizons ascend
+    final = {name: value[last] for name, value in parameters.items()}
+    text_tokenizer = TextTokenizer.load(tokenizer)
     token_bytes = np.array(read_json(shards / "token_bytes.json"))
 
     losses: list[pd.DataFrame] = []
@@ -86,6 +95,20 @@ def run_probe(
         items = [
             item_table(parameters, exam, shape, alphabet, runs, answers, probe.seed)
             for exam, _ in exams
+        ]
+        (space,) = text_tokenizer.encode(" ")
+        items += [
+            item_table(final, shifted, shape, alphabet, runs[last], answers[last], probe.seed)
+            for exam, validation in exams
+            for shifted in shifted_exams(
+                exam,
+                validation,
+                spec.mixture,
+                alphabet,
+                space=space,
+                context=shape.context,
+                seed=probe.seed,
+            )
         ]
     write_table(
         out / "items.parquet",
