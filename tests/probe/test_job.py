@@ -10,7 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
+from saltus.calibrate.summary import summarise_calibration, summarise_reliability
 from saltus.data.shards import load_shard
+from saltus.emerge.breakdown import breakdown_table
+from saltus.emerge.resolution import agreement_table, probability_table
+from saltus.emerge.scores import score_table
 from saltus.files import read_json, read_table
 from saltus.model.transformer import token_losses, unflatten
 from saltus.probe.job import run_probe
@@ -74,7 +78,11 @@ def test_every_run_answers_everything(probed: Probed) -> None:
     # A domain that is only held out is tested; nothing is chosen on it, so nothing validates.
     assert (cells == 1).all() and len(cells) == 6 * 3
     assert set(losses.loc[losses["split"] == "validation", "domain"]) == {"markov"}
-    assert (tokens.groupby(["run", "domain", "tempered"]).size() == 60).all()
+    clean = tokens[tokens["shift"].ne("noise").fillna(True)]
+    assert (clean.groupby(["run", "domain", "tempered"]).size() == 60).all()
+    assert clean.loc[clean["domain"] == "markov", "shift"].isna().all()
+    assert (clean.loc[clean["domain"] == "other", "shift"] == "domain").all()
+    assert (clean["severity"] == (clean["domain"] == "other")).all()
     # One-digit sums serve training only: of two drills one is asked.
     assert set(items["task"]) == {"chain_2"} and set(items["arm"]) == {"reversed"}
     inside = items[items["in_distribution"]]
@@ -93,6 +101,44 @@ def test_shifted_problems_are_asked_of_the_last_horizon(probed: Probed) -> None:
     )
     # Nothing is fitted again: a run has one temperature, that of its validation problems.
     assert (items.groupby("run")["temperature"].nunique(dropna=False) == 1).all()
+
+
+def test_noise_is_asked_of_the_last_horizon_and_the_training_domains(probed: Probed) -> None:
+    tokens = probed.table("tokens")
+    noise = tokens[tokens["shift"].eq("noise").fillna(False)]
+    assert set(noise["run"]) == {f"s1-seed{seed}-h{HORIZONS[-1] * 64}" for seed in range(3)}
+    assert set(noise["domain"]) == {"markov"}
+    assert (noise.groupby(["run", "severity", "tempered"]).size() == 60).all()
+    assert set(noise["severity"]) == {1, 2, 3, 4, 5}
+    # The temperature is that of clean text.
+    tempered = tokens[tokens["tempered"]]
+    assert (tempered.groupby("run")["temperature"].nunique(dropna=False) == 1).all()
+
+
+def test_analyses_read_rows_of_the_training_distribution_alone(probed: Probed) -> None:
+    status = read_json(probed.trained / "status.json")
+    losses, tokens, items = (probed.table(name) for name in ("losses", "tokens", "items"))
+
+    def analysed(tokens: pd.DataFrame, items: pd.DataFrame) -> list[pd.DataFrame]:
+        runs = runs_table([status], losses, items, ["markov"])
+        healthy = runs[runs["status"] == "ok"]
+        tokens, items = (with_runs(table, runs) for table in (tokens, items))
+        scores = score_table(items, healthy)
+        return [
+            runs,
+            scores,
+            breakdown_table(items, healthy),
+            probability_table(items),
+            agreement_table(items),
+            summarise_calibration(tokens, items, healthy, ["markov"]),
+            summarise_reliability(tokens, items, healthy, ["markov"]),
+        ]
+
+    inside = tokens[tokens["shift"].isna()], items[items["in_distribution"]]
+    assert len(inside[0]) < len(tokens) and len(inside[1]) < len(items)
+    for found, expected in zip(analysed(tokens, items), analysed(*inside), strict=True):
+        assert len(found)
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
 def test_losses_are_those_of_the_checkpoints(probed: Probed, shards: Path) -> None:

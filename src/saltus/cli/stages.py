@@ -101,8 +101,9 @@ def probe(options: argparse.Namespace) -> None:
     spec = TrainSpec.from_json(json.dumps(options.spec["train"]))
     asked = ProbeSpec.from_json(json.dumps(options.spec["probe"]))
     device = resolve_device(options.device)
-    trained, tokenizer = options.input[0], options.input[1] / "tokenizer.json"
-    run_probe(spec, asked, options.shards, tokenizer, trained, options.out, device)
+    trained, encoder = options.input
+    file = encoder / "tokenizer.json"
+    run_probe(spec, asked, options.shards, file, trained, options.out, device)
 
 
 def _joined(folders: Sequence[Path], name: str) -> "pd.DataFrame":

@@ -13,6 +13,7 @@ from saltus.files import read_json, write_table
 from saltus.model.transformer import unflatten
 from saltus.probe.arithmetic import answer_temperature, item_table, no_items
 from saltus.probe.exam import make_exams
+from saltus.probe.noise import noise_table
 from saltus.probe.shifted import shifted_exams
 from saltus.probe.spec import ProbeSpec
 from saltus.probe.text import TextScores, prediction_table, score_text, temperature_of
@@ -77,8 +78,30 @@ def run_probe(
             )
     temperatures = temperature_of(texts[probe.training_domains[0], "validation"])
     predictions = [
-        prediction_table(texts[domain, "test"], runs, domain, temperatures)
+        prediction_table(
+            texts[domain, "test"],
+            runs,
+            domain,
+            temperatures,
+            shift=None if domain in probe.training_domains else "domain",
+            severity=0 if domain in probe.training_domains else 1,
+        )
         for domain in probe.domains
+    ]
+    predictions += [
+        noise_table(
+            final,
+            load_shard(shards, domain, "test"),
+            shape,
+            text_tokenizer,
+            runs[last],
+            domain,
+            temperatures[last],
+            max_tokens=probe.text_tokens,
+            sampled=probe.sampled_tokens,
+            seed=probe.seed,
+        )
+        for domain in probe.training_domains
     ]
     write_table(out / "losses.parquet", pd.concat(losses, ignore_index=True))
     write_table(out / "tokens.parquet", pd.concat(predictions, ignore_index=True))
