@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,10 @@ print(json.dumps(found))
 
 
 def test_a_job_loads_no_module_that_its_hash_does_not_cover(
-    make_spec: Callable[..., TrainSpec], shards: Path, tmp_path: Path
+    make_spec: Callable[..., TrainSpec], corpus_folder: Path, tmp_path: Path
 ) -> None:
     spec = make_spec((4,))
+    tokenizer = str(corpus_folder / "tokenizer")
     probe = {
         "items": 10,
         "text_tokens": 256,
@@ -68,15 +68,13 @@ def test_a_job_loads_no_module_that_its_hash_does_not_cover(
     }
     probe_spec = json.dumps({"train": json.loads(spec.to_json()), "probe": probe})
     trained, out = str(tmp_path / "train"), str(tmp_path / "probe")
+    states, shards = str(tmp_path / "states"), str(corpus_folder / "shards")
     options = {
-        "train": {"--spec": spec.to_json(), "--out": trained, "--states": str(tmp_path / "states")},
-        "probe": {"--spec": probe_spec, "--out": out, "--input": trained},
+        "train": ["--spec", spec.to_json(), "--out", trained, "--states", states],
+        "probe": ["--spec", probe_spec, "--out", out, "--input", trained, tokenizer],
     }
-    common = {"--shards": str(shards), "--device": "cpu", "--code": "x"}
-    commands = [
-        ["stage", stage, *chain.from_iterable((own | common).items())]
-        for stage, own in options.items()
-    ]
+    common = ["--shards", shards, "--device", "cpu", "--code", "x"]
+    commands = [["stage", stage, *own, *common] for stage, own in options.items()]
     for root, loaded in zip(
         ("saltus.train.job", "saltus.probe.job"),
         run_python(RUN_STAGES, json.dumps(commands)),

@@ -29,7 +29,7 @@ def runs_table(
 
     `statuses` are the contents of the training jobs' `status.json`. Text losses are over the test
     split of the training domains, weighted by tokens; `loss_arithmetic` is the mean over the answer
-    tokens of all held-out problems, terminators included.
+    tokens of all held-out problems within the training distribution, terminators included.
     """
     rows = [row for status in statuses for row in _job_rows(status)]
     table = pd.DataFrame(rows)
@@ -47,7 +47,8 @@ def runs_table(
     table["loss_validation"] = table["run"].map(validation["loss"])
     table["bits_per_byte"] = table["run"].map(test["bits_per_byte"])
     if len(items):
-        answers = items.groupby("run")[["target_nll", "target_tokens"]].sum()
+        answered = items[items["in_distribution"].astype(bool)]
+        answers = answered.groupby("run")[["target_nll", "target_tokens"]].sum()
         table["loss_arithmetic"] = table["run"].map(
             answers["target_nll"] / answers["target_tokens"]
         )

@@ -105,6 +105,22 @@ def test_rows_equal_the_functions_on_their_rows() -> None:
     )
 
 
+def test_shifted_rows_never_count() -> None:
+    tokens, items, runs = tables()
+    tokens = tokens.assign(shift=pd.array([None] * len(tokens), dtype="string"), severity=0)
+    items = items[items["in_distribution"]].assign(shift=None)
+    noisy = tokens.assign(shift="noise", severity=3, correct=False, confidence=0.9)
+    other = tokens.assign(shift="domain", severity=1, domain="unread", correct=False)
+    harder = items.assign(shift="longer", in_distribution=False, exact=False, confidence=0.9)
+    shifted = pd.concat([tokens, noisy, other]), pd.concat([items, harder])
+    for domains in (None, ["wiki"]):
+        for summarise in (summarise_calibration, summarise_reliability):
+            pd.testing.assert_frame_equal(
+                summarise(*shifted, runs, domains=domains),
+                summarise(tokens, items, runs, domains=domains),
+            )
+
+
 def test_few_rows_have_counts_but_no_errors() -> None:
     table = summarise_calibration(*tables())
     few = table[table["level"] == "answer:chain_2:plain"]

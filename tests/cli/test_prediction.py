@@ -59,7 +59,9 @@ def write_job(jobs: Jobs, root: Path, size: str, block: int, noise: np.random.Ge
          "bits_per_byte": loss / 2}
     )  # fmt: skip
     losses = pd.concat([losses.assign(split=split) for split in ("test", "validation")])
-    items = pd.DataFrame({"run": names, "target_nll": 1.0, "target_tokens": 2})
+    items = pd.DataFrame(
+        {"run": names, "target_nll": 1.0, "target_tokens": 2, "in_distribution": True}
+    )
     trained, probed = (root / kind / size / f"block{block}" for kind in ("train", "probe"))
     for folder in (trained, probed):
         folder.mkdir(parents=True)

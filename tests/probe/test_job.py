@@ -10,7 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
+from saltus.calibrate.summary import summarise_calibration, summarise_reliability
 from saltus.data.shards import load_shard
+from saltus.emerge.breakdown import breakdown_table
+from saltus.emerge.resolution import agreement_table, probability_table
+from saltus.emerge.scores import score_table
 from saltus.files import read_json, read_table
 from saltus.model.transformer import token_losses, unflatten
 from saltus.probe.job import run_probe
@@ -45,17 +49,24 @@ class Probed:
         return read_table(self.out / f"{name}.parquet")
 
 
+def tokenizer_of(corpus_folder: Path) -> Path:
+    return corpus_folder / "tokenizer" / "tokenizer.json"
+
+
 @pytest.fixture(scope="module")
 def probed(
-    make_spec: Callable[..., TrainSpec], shards: Path, tmp_path_factory: pytest.TempPathFactory
+    make_spec: Callable[..., TrainSpec],
+    corpus_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Probed:
     folder = tmp_path_factory.mktemp("probe")
     replicas = make_spec().replicas
     wild = dataclasses.replace(replicas[0], name="seed2", rate=1e30)
     spec = make_spec(HORIZONS, replicas=(*replicas, wild))
     trained, out = folder / "train", folder / "probe"
+    shards, tokenizer = corpus_folder / "shards", tokenizer_of(corpus_folder)
     run_job(spec, shards, trained, folder / "states", CPU, "code")
-    run_probe(spec, PROBE, shards, trained, out, CPU)
+    run_probe(spec, PROBE, shards, tokenizer, trained, out, CPU)
     return Probed(spec, trained, out)
 
 
@@ -67,11 +78,67 @@ def test_every_run_answers_everything(probed: Probed) -> None:
     # A domain that is only held out is tested; nothing is chosen on it, so nothing validates.
     assert (cells == 1).all() and len(cells) == 6 * 3
     assert set(losses.loc[losses["split"] == "validation", "domain"]) == {"markov"}
-    assert (tokens.groupby(["run", "domain", "tempered"]).size() == 60).all()
+    clean = tokens[tokens["shift"].ne("noise").fillna(True)]
+    assert (clean.groupby(["run", "domain", "tempered"]).size() == 60).all()
+    assert clean.loc[clean["domain"] == "markov", "shift"].isna().all()
+    assert (clean.loc[clean["domain"] == "other", "shift"] == "domain").all()
+    assert (clean["severity"] == (clean["domain"] == "other")).all()
     # One-digit sums serve training only: of two drills one is asked.
     assert set(items["task"]) == {"chain_2"} and set(items["arm"]) == {"reversed"}
-    assert (items.groupby("run").size() == 40).all()
+    inside = items[items["in_distribution"]]
+    assert (inside.groupby("run").size() == 40).all() and inside["shift"].isna().all()
     assert (losses["tokens"] <= np.where(losses["split"] == "test", 400, 200)).all()
+
+
+def test_shifted_problems_are_asked_of_the_last_horizon(probed: Probed) -> None:
+    items = probed.table("items")
+    shifted = items[~items["in_distribution"]]
+    assert set(shifted["shift"]) == {"longer", "out_of_range", "phrasing"}
+    assert set(shifted["run"]) == {f"s1-seed{seed}-h{HORIZONS[-1] * 64}" for seed in range(3)}
+    sizes = shifted.groupby(["run", "shift"]).size().unstack()
+    assert (sizes["phrasing"] == 40).all() and (sizes[["longer", "out_of_range"]] == 100).all(
+        axis=None
+    )
+    # Nothing is fitted again: a run has one temperature, that of its validation problems.
+    assert (items.groupby("run")["temperature"].nunique(dropna=False) == 1).all()
+
+
+def test_noise_is_asked_of_the_last_horizon_and_the_training_domains(probed: Probed) -> None:
+    tokens = probed.table("tokens")
+    noise = tokens[tokens["shift"].eq("noise").fillna(False)]
+    assert set(noise["run"]) == {f"s1-seed{seed}-h{HORIZONS[-1] * 64}" for seed in range(3)}
+    assert set(noise["domain"]) == {"markov"}
+    assert (noise.groupby(["run", "severity", "tempered"]).size() == 60).all()
+    assert set(noise["severity"]) == {1, 2, 3, 4, 5}
+    # The temperature is that of clean text.
+    tempered = tokens[tokens["tempered"]]
+    assert (tempered.groupby("run")["temperature"].nunique(dropna=False) == 1).all()
+
+
+def test_analyses_read_rows_of_the_training_distribution_alone(probed: Probed) -> None:
+    status = read_json(probed.trained / "status.json")
+    losses, tokens, items = (probed.table(name) for name in ("losses", "tokens", "items"))
+
+    def analysed(tokens: pd.DataFrame, items: pd.DataFrame) -> list[pd.DataFrame]:
+        runs = runs_table([status], losses, items, ["markov"])
+        healthy = runs[runs["status"] == "ok"]
+        tokens, items = (with_runs(table, runs) for table in (tokens, items))
+        scores = score_table(items, healthy)
+        return [
+            runs,
+            scores,
+            breakdown_table(items, healthy),
+            probability_table(items),
+            agreement_table(items),
+            summarise_calibration(tokens, items, healthy, ["markov"]),
+            summarise_reliability(tokens, items, healthy, ["markov"]),
+        ]
+
+    inside = tokens[tokens["shift"].isna()], items[items["in_distribution"]]
+    assert len(inside[0]) < len(tokens) and len(inside[1]) < len(items)
+    for found, expected in zip(analysed(tokens, items), analysed(*inside), strict=True):
+        assert len(found)
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
 def test_losses_are_those_of_the_checkpoints(probed: Probed, shards: Path) -> None:
@@ -104,8 +171,16 @@ def test_predictions_of_healthy_runs_are_probabilities(probed: Probed) -> None:
     assert (healthy.loc[~healthy["tempered"], "temperature"] == 1).all()
 
 
-def test_a_probing_job_repeats(probed: Probed, shards: Path, tmp_path: Path) -> None:
-    run_probe(probed.spec, PROBE, shards, probed.trained, tmp_path, CPU)
+def test_a_probing_job_repeats(probed: Probed, corpus_folder: Path, tmp_path: Path) -> None:
+    run_probe(
+        probed.spec,
+        PROBE,
+        corpus_folder / "shards",
+        tokenizer_of(corpus_folder),
+        probed.trained,
+        tmp_path,
+        CPU,
+    )
     for name in ("losses", "tokens", "items"):
         pd.testing.assert_frame_equal(
             read_table(tmp_path / f"{name}.parquet"), probed.table(name), check_exact=True
@@ -113,12 +188,20 @@ def test_a_probing_job_repeats(probed: Probed, shards: Path, tmp_path: Path) -> 
 
 
 def test_a_study_without_problems_has_no_items(
-    probed: Probed, shards: Path, tmp_path: Path
+    probed: Probed, corpus_folder: Path, tmp_path: Path
 ) -> None:
     drills = tuple(d for d in probed.spec.mixture.drills if d.task == "add_1")
     mixture = dataclasses.replace(probed.spec.mixture, drills=drills)
     spec = dataclasses.replace(probed.spec, mixture=mixture)
-    run_probe(spec, PROBE, shards, probed.trained, tmp_path, CPU)
+    run_probe(
+        spec,
+        PROBE,
+        corpus_folder / "shards",
+        tokenizer_of(corpus_folder),
+        probed.trained,
+        tmp_path,
+        CPU,
+    )
     assert len(read_table(tmp_path / "items.parquet")) == 0
     losses = read_table(tmp_path / "losses.parquet")
     status = read_json(probed.trained / "status.json")

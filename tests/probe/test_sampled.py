@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from saltus.emerge.resolution import agreement_table
-from saltus.probe.arithmetic import item_table, make_exams
+from saltus.probe.arithmetic import item_table
+from saltus.probe.exam import make_exams
 from saltus.probe.sampled import DRAWS, SAMPLED_ITEMS, count_matches
 
 RUNS = ["first", "second"]

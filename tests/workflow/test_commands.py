@@ -17,9 +17,10 @@ pytestmark = pytest.mark.workflow
 
 @pytest.fixture
 def folder(finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a working directory with the studies and the smoke study's shards."""
+    """Return a working directory with the studies, the smoke study's shards and tokenizer."""
     shutil.copytree(finished.folder / "studies", tmp_path / "studies")
-    shutil.copytree(finished.results / "shards", tmp_path / "results" / "smoke" / "shards")
+    for name in ("shards", "tokenizer"):
+        shutil.copytree(finished.results / name, tmp_path / "results" / "smoke" / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

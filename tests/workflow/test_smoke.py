@@ -26,7 +26,7 @@ COLUMNS = {
         run task arm item prompt target prediction exact digits_correct digits edit_distance
         target_nll token_nll target_tokens confidence confidence_tempered in_distribution shift
         guess_rate carries neighbour_exact sampled sampled_exact""",
-    "tokens": "run domain document temperature confidence correct nll brier",
+    "tokens": "run domain document temperature confidence correct nll brier shift severity",
     "losses": "run domain split tokens bytes loss bits_per_byte",
     "curves": """
         size block replica seed branch horizon step tokens loss loss_text learning_rate""",

@@ -4,6 +4,7 @@
 rule probe:
     input:
         trained=f"{ROOT}/train/{{size}}/block{{block}}",
+        tokenizer=f"{ROOT}/tokenizer/tokenizer.json",
         shards=[
             f"{ROOT}/shards/manifest.json",
             f"{ROOT}/shards/alphabet.json",
@@ -32,8 +33,8 @@ rule probe:
         code=code_hash("saltus.probe.job"),
         out=lambda wildcards: f"{ROOT}/probe/{wildcards.size}/block{wildcards.block}",
     shell:
-        "saltus stage probe --spec {params.spec:q} --shards {params.root}/shards --input {input.trained}"
-        " --device {params.device} --out {params.out} 2> {log}"
+        "saltus stage probe --spec {params.spec:q} --shards {params.root}/shards"
+        " --input {input.trained} {params.root}/tokenizer --device {params.device} --out {params.out} 2> {log}"
 
 
 rule tables:

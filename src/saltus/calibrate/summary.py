@@ -91,12 +91,12 @@ def summarise_calibration(
     """Calibration of every run, level and temperature (1, and the fitted one where it was probed).
 
     `domains` are the text domains that are pooled at the token level (the training ones); all of
-    the table if None. At the token level Brier and NLL are means of the columns the probe wrote
-    (over the vocabulary); at the answer level they are of the binary correctness, the NLL with
-    confidences clipped to [1e-6, 1 - 1e-6]. `floor_ece` is the mean ECE of a perfectly calibrated
-    model at the same confidences; the intervals are 95 % cluster bootstraps. A group of fewer than
-    30 rows keeps n, accuracy and confidence and has null errors. Raises TableError for a missing
-    column.
+    the table if None. Rows of a `shift` never count. At the token level Brier and NLL are means of
+    the columns the probe wrote (over the vocabulary); at the answer level they are of the binary
+    correctness, the NLL with confidences clipped to [1e-6, 1 - 1e-6]. `floor_ece` is the mean ECE
+    of a perfectly calibrated model at the same confidences; the intervals are 95 % cluster
+    bootstraps. A group of fewer than 30 rows keeps n, accuracy and confidence and has null errors.
+    Raises TableError for a missing column.
     """
     runs_by_name = _indexed_runs(runs)
     described = runs_by_name.to_dict("index")
@@ -177,6 +177,8 @@ def _groups(
     require_columns(tokens, "tokens", _TOKENS)
     require_columns(items, "items", _ITEMS)
     text = tokens[tokens["run"].isin(runs["run"])]
+    if "shift" in text.columns:
+        text = text[text["shift"].isna()]
     if domains is not None:
         text = text[text["domain"].isin(list(domains))]
     if "tempered" not in text.columns:

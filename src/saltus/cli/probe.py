@@ -22,12 +22,13 @@ def run(options: argparse.Namespace) -> None:
     """Probe every trained block that has no tables yet."""
     study = study_of(options)
     root, asked = results_of(study), Jobs(study).probe_spec()
+    shards, tokenizer = root / "shards", root / "tokenizer" / "tokenizer.json"
     device = resolve_device(options.device or study.training.device)
     for spec in study.train_specs():
         part = f"{spec.size}/block{spec.block}"
         trained, out = root / "train" / part, root / "probe" / part
         if (trained / "status.json").exists() and not _is_probed(spec, out):
-            run_probe(spec, asked, root / "shards", trained, out, device)
+            run_probe(spec, asked, shards, tokenizer, trained, out, device)
             print(out)
 
 

@@ -151,7 +151,7 @@ def _probe(jobs: Jobs, spec: TrainSpec, root: Path, records: Records, device: st
         out,
         jobs.probe(spec.size, spec.block),
         shards=root / "shards",
-        input=[root / "train" / part],
+        input=[root / "train" / part, root / "tokenizer"],
         device=device,
     )
     records.note(f"probe {part}", wanted)

@@ -92,7 +92,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def probe(options: argparse.Namespace) -> None:
-    """Probe the checkpoints of one (size, replica block) in the folder `--input`."""
+    """Probe one (size, replica block): `--input` is its folder, then the tokenizer's."""
     from saltus.device import resolve_device
     from saltus.probe.job import run_probe
     from saltus.probe.spec import ProbeSpec
@@ -101,7 +101,9 @@ def probe(options: argparse.Namespace) -> None:
     spec = TrainSpec.from_json(json.dumps(options.spec["train"]))
     asked = ProbeSpec.from_json(json.dumps(options.spec["probe"]))
     device = resolve_device(options.device)
-    run_probe(spec, asked, options.shards, options.input[0], options.out, device)
+    trained, encoder = options.input
+    file = encoder / "tokenizer.json"
+    run_probe(spec, asked, options.shards, file, trained, options.out, device)
 
 
 def _joined(folders: Sequence[Path], name: str) -> "pd.DataFrame":

@@ -1,9 +1,8 @@
-"""Held-out problems: greedy answers, the target's probability, and the answer's confidence.
+"""Problems of an exam: greedy answers, the target's probability, and the answer's confidence.
 
 Legend: R replica, B problem, L token of a written problem, A answer token with its terminator.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -11,71 +10,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from saltus.data.arithmetic import distinct_problems
-from saltus.data.batches import Drill, Mixture
 from saltus.data.writing import (
     BLANK,
     Alphabet,
-    answer_width,
     as_text,
     best_constant_accuracy,
     squeeze,
-    write,
 )
 from saltus.model.shape import Shape
 from saltus.model.transformer import logits
 from saltus.probe.decode import fit_temperature, greedy
-from saltus.probe.neighbour import neighbour_exact
+from saltus.probe.exam import Exam
 from saltus.probe.sampled import DRAWS, count_matches, is_sampled
 
 LOGIT_BUDGET = 1 << 24
-VALIDATION_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class Exam:
-    """The held-out problems of one drill as tokens.
-
-    `prompt` (B, P) with the leading separator, blanks at the end; `target` (B, A) ends with the
-    terminator, blanks after it; `carries` (B,); `neighbour` (B,) is the share of the nearest
-    training problems with the right answer.
-    """
-
-    drill: Drill
-    prompt: np.ndarray
-    target: np.ndarray
-    carries: np.ndarray
-    neighbour: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.carries)
-
-    def part(self, index: np.ndarray) -> "Exam":
-        """Return the problems at `index`."""
-        columns = (self.prompt, self.target, self.carries, self.neighbour)
-        return Exam(self.drill, *(column[index] for column in columns))
-
-
-def make_exams(
-    drill: Drill, mixture: Mixture, alphabet: Alphabet, items: int, seed: int
-) -> tuple[Exam, Exam] | None:
-    """Return the probe's and the validation's problems of a drill; None if nothing is held out.
-
-    Distinct held-out problems, at most `items` of them and a fifth as many again for validation; a
-    space with fewer is divided in the same proportion.
-    """
-    wanted = round(items / (1 - VALIDATION_SHARE))
-    if drill.task in ("add_1", "sub_1"):
-        return None
-    problems = distinct_problems(drill.task, mixture.held_out_share, mixture.salt, wanted, seed)
-    written = write(problems, drill.task, drill.arm, alphabet)
-    separator = np.full((len(problems), 1), alphabet.separator)
-    (prompt,) = squeeze(np.concatenate([separator, written.prompt], 1))
-    (target,) = squeeze(np.concatenate([written.answer, separator], 1))
-    neighbour = neighbour_exact(problems, drill.task, mixture.held_out_share, mixture.salt)
-    exam = Exam(drill, prompt, target, problems.carries, neighbour)
-    is_validation = np.arange(len(exam)) % round(1 / VALIDATION_SHARE) == 0
-    return exam.part(np.flatnonzero(~is_validation)), exam.part(np.flatnonzero(is_validation))
 
 
 @torch.no_grad()
@@ -129,7 +77,7 @@ def item_table(
     index = targets[None, ..., None].expand(len(runs), -1, -1, 1)
     token_nll = (-logs.gather(-1, index)[..., 0]).cpu().numpy()  # (R, B, A)
 
-    prompts = [as_text(row[1:], alphabet) for row in exam.prompt]
+    prompts = exam.asked.tolist()
     answers = [as_text(row[:-1], alphabet) for row in _without_terminator(exam.target)]
     guess = best_constant_accuracy(answers)
     lengths = (exam.prompt != BLANK).sum(1)
@@ -143,10 +91,11 @@ def item_table(
             shape,
             temperatures=temperatures,
             terminator=alphabet.separator,
-            max_tokens=answer_width(exam.drill.task) + 3,
+            max_tokens=exam.target.shape[1] + 1,
         )
         generated = decoded.tokens.cpu().numpy()
-        asked = chosen[is_sampled(chosen)]
+        sampled = is_sampled(chosen) & (exam.shift is None)
+        asked = chosen[sampled]
         matches = count_matches(
             parameters, exam.prompt[asked, :length], exam.target[asked], shape, alphabet, runs, seed
         )
@@ -180,13 +129,13 @@ def item_table(
                         "confidence": decoded.log_probability[row].exp().cpu().numpy(),
                         "confidence_tempered": decoded.tempered[row].exp().cpu().numpy(),
                         "temperature": float(temperatures[row]),
-                        "in_distribution": True,
-                        "shift": pd.array([None] * len(chosen), dtype="string"),
+                        "in_distribution": exam.shift is None,
+                        "shift": pd.array([exam.shift] * len(chosen), dtype="string"),
                         "guess_rate": guess,
                         "carries": exam.carries[chosen],
                         "neighbour_exact": exam.neighbour[chosen],
-                        "sampled": _where_sampled(chosen, DRAWS),
-                        "sampled_exact": _where_sampled(chosen, matches[row]),
+                        "sampled": _where(sampled, DRAWS),
+                        "sampled_exact": _where(sampled, matches[row]),
                     }
                 )
             )
@@ -210,10 +159,10 @@ def no_items() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
 
 
-def _where_sampled(chosen: np.ndarray, values: np.ndarray | int) -> pd.Series:
-    """Return `values` at those of the problems `chosen` (n,) that are sampled, null elsewhere."""
-    column = pd.Series(pd.NA, index=range(len(chosen)), dtype="Int64")
-    column[is_sampled(chosen)] = values
+def _where(sampled: np.ndarray, values: np.ndarray | int) -> pd.Series:
+    """Return `values` at the problems `sampled` (n,), null elsewhere."""
+    column = pd.Series(pd.NA, index=range(len(sampled)), dtype="Int64")
+    column[sampled] = values
     return column
 
 

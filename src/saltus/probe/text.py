@@ -109,9 +109,18 @@ def temperature_of(validation: TextScores) -> Tensor:
 
 
 def prediction_table(
-    scores: TextScores, runs: list[str], domain: str, temperatures: Tensor
+    scores: TextScores,
+    runs: list[str],
+    domain: str,
+    temperatures: Tensor,  # (R,)
+    *,
+    shift: str | None = None,
+    severity: int = 0,
 ) -> pd.DataFrame:
-    """Return the `tokens` rows of all runs: at T = 1 and at the fitted temperature (R,)."""
+    """Return the `tokens` rows of all runs: at T = 1 and at the fitted temperature.
+
+    `shift` and its `severity` say how the text differs from that of training.
+    """
     targets = scores.sampled_targets
     parts = []
     for row, run in enumerate(runs):
@@ -132,6 +141,8 @@ def prediction_table(
                         "correct": (predicted == targets).cpu().numpy(),
                         "nll": -right.clamp_min(1e-38).log().cpu().numpy(),
                         "brier": brier.cpu().numpy(),
+                        "shift": pd.array([shift] * len(targets), dtype="string"),
+                        "severity": severity,
                     }
                 )
             )
