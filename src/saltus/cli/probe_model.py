@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from saltus.cli.options import results_of, study_of
+from saltus.data.batches import Mixture
 from saltus.device import resolve_device
 from saltus.errors import SaltusError
 from saltus.workflow import Jobs
@@ -82,8 +83,15 @@ def run(options: argparse.Namespace) -> None:
         if refused:
             print(f"saltus probe: {refused} documents of {options.text} refused", file=sys.stderr)
     shots = SHOTS if options.shots is None else options.shots
-    tables = probe_foreign(model, asked, study.train_specs()[0].mixture, texts, shots)
+    mixture = study.train_specs()[0].mixture
+    tables = probe_foreign(model, asked, mixture, texts, shots)
     write_tables(tables, out)
+    if unasked := _unasked(mixture, tables["items"]):
+        print(
+            f"saltus probe: not asked in the arms {', '.join(unasked)}, "
+            "for which the model's tokenizer has no sign",
+            file=sys.stderr,
+        )
     print(_summary(tables))
     print(out)
 
@@ -98,6 +106,12 @@ def _window(wanted: int | None, context: int | None, *, is_export: bool) -> int:
     if not 1 <= wanted <= (wanted if context is None else context):
         raise SaltusError(f"--window: found {wanted}, expected 1 to the model's {most}")
     return wanted
+
+
+def _unasked(mixture: Mixture, items: pd.DataFrame) -> list[str]:
+    """Return the arms of the study in which none of its held-out problems was asked."""
+    tasks, arms = set(items["task"]), set(items["arm"])
+    return sorted({each.arm for each in mixture.drills if each.task in tasks} - arms)
 
 
 def _summary(tables: dict[str, pd.DataFrame]) -> str:

@@ -129,15 +129,14 @@ def load_foreign(folder: Path, device: torch.device) -> Foreign:
         )
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    here = {"local_files_only": True, "trust_remote_code": False}
     saltus = _tokenizer_of_saltus(folder / "tokenizer.json")
     try:
         model, found = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True
+            folder, **here, output_loading_info=True
         )
         tokenizer = (
-            transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            if saltus is None
-            else None
+            transformers.AutoTokenizer.from_pretrained(folder, **here) if saltus is None else None
         )
     except UNREADABLE as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]

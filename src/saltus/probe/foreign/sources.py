@@ -120,10 +120,7 @@ def _pages(documents: list[str], model: Foreign, window: int, budget: int) -> Pa
         sum(len(text.encode()) for text in documents),
         separator,
     )
-    try:
-        return pages_of_shard(shard, budget, window, model.saltus.token_bytes)
-    except ValueError as error:
-        raise CorpusError(f"text: {error}; expected more of it") from error
+    return pages_of_shard(shard, budget, window, model.saltus.token_bytes)
 
 
 def _is_damaged(text: str) -> bool:

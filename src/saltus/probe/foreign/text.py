@@ -16,6 +16,7 @@ import torch
 
 from saltus.data.shards import Shard
 from saltus.data.writing import BLANK
+from saltus.errors import CorpusError
 from saltus.probe.foreign.answers import FIT_LOGITS
 from saltus.probe.foreign.model import Foreign
 from saltus.probe.text import LOGIT_BUDGET, TextScores, prediction_table, temperature_of, windows_of
@@ -31,15 +32,24 @@ class Pages:
 
 
 def pages_of_shard(shard: Shard, budget: int, context: int, token_bytes: np.ndarray) -> Pages:
-    """Return what the family reads of a shard: at most `budget` targets."""
-    tokens = windows_of(shard, budget, context)
+    """Return what the family reads of a shard: at most `budget` targets.
+
+    Raises `CorpusError` if it does not fill one window.
+    """
+    try:
+        tokens = windows_of(shard, budget, context)
+    except ValueError as error:
+        raise CorpusError(f"text: {error}; expected more of it") from error
     place = np.arange(tokens[:, 1:].size).reshape(len(tokens), context)
     documents = np.searchsorted(shard.offsets, place + 1, side="left") - 1
     return Pages(tokens, documents, int(token_bytes[tokens[:, 1:]].sum()))
 
 
 def pages_of(documents: Sequence[str], model: Foreign, window: int) -> Pages:
-    """Return the windows of documents, each begun anew; at least one token must be scored."""
+    """Return the windows of documents, each begun anew.
+
+    Raises `CorpusError` if not one token is predicted.
+    """
     rows, numbers = [], []
     scored_bytes = 0
     for number, text in enumerate(documents):
@@ -52,6 +62,8 @@ def pages_of(documents: Sequence[str], model: Foreign, window: int) -> Pages:
         for first in range(0, len(ids) - 1, window):
             rows.append(ids[first : first + window + 1])
             numbers.append(number)
+    if not rows:
+        raise CorpusError(f"text: found no token to predict in {len(documents)} documents")
     width = max(map(len, rows))
     tokens = np.full((len(rows), width), BLANK)
     for place, row in enumerate(rows):
