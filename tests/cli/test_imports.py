@@ -103,6 +103,7 @@ def test_stages_carry_neither_the_workflow_nor_the_study() -> None:
         "saltus.cli.stage",
         "saltus.train.job",
         "saltus.probe.job",
+        "saltus.probe.foreign.job",
     ]
     python(LOADED, json.dumps(["snakemake", "datasets", "pydantic", "transformers"]), *roots)
 
@@ -131,7 +132,7 @@ def test_light_commands_import_no_torch(finished: Path) -> None:
 def test_stage_packages_import_one_way(package: str) -> None:
     later = STAGES[STAGES.index(package) + 1 :]
     forbidden = (*later, *ANALYSIS, "cli", "study", "workflow", "plan", "preflight")
-    for path in (PACKAGE / package).glob("*.py"):
+    for path in (PACKAGE / package).rglob("*.py"):
         for name in imports(path):
             assert not any(f"{name}.".startswith(f"saltus.{each}.") for each in forbidden), (
                 f"{path.name} imports {name}"

@@ -1,8 +1,9 @@
-"""`saltus probe [STUDY]`: probe everything that was trained, without Snakemake."""
+"""`saltus probe [STUDY]`: probe what was trained, without Snakemake; with `--model`, any model."""
 
 import argparse
 from pathlib import Path
 
+from saltus.cli import probe_model
 from saltus.cli.options import add_study, results_of, study_of
 from saltus.device import resolve_device
 from saltus.files import read_table
@@ -16,10 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_study(parser)
     parser.add_argument("--device", help="cpu or cuda (default: the study's)")
+    probe_model.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Probe every trained block that has no tables yet."""
+    """Probe every trained block that has no tables yet, or the one model that is named."""
+    if options.model is not None:
+        probe_model.run(options)
+        return
+    probe_model.refuse_without_model(options)
     study = study_of(options)
     root, asked = results_of(study), Jobs(study).probe_spec()
     shards, tokenizer = root / "shards", root / "tokenizer" / "tokenizer.json"
