@@ -68,15 +68,14 @@ def arms(tables: Tables) -> Grid:
 def loss_axis(tables: Tables) -> Grid:
     """Return whether accuracy depends on text loss alone."""
     rows = [
-        (_ability(found, tables), words.plain(found["p_value"], 2), found["sentence"])
+        (_ability(found, tables), words.plain(found.get("p_adjusted"), 2), found["sentence"])
         for found in tables.emergence.get("collapse", ())
     ]
     return Grid(
         "One curve against loss?", "emergence.json: collapse",
         ("ability", "p of one curve", "what all sizes and horizons say"), tuple(rows),
         "If ability depended on text loss alone, all sizes and horizons would lie on one curve. A "
-        "negative shift: at equal loss the larger size does worse. p-values are not corrected for "
-        "their number.",
+        "negative shift: at equal loss the larger size does worse. p after Holm.",
     )  # fmt: skip
 
 
