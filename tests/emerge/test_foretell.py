@@ -17,7 +17,7 @@ from saltus.emerge.foretell import (
     foretell,
     foretell_table,
 )
-from saltus.emerge.roads import Ladder, Refusal, Road, interpolated, text_loss_road, two_step
+from saltus.emerge.roads import Ladder, Refusal, Road, text_loss_road, two_step
 from saltus.emerge.sizelaw import aicc, fit_size_law
 from saltus.emerge.textloss import lawful_text_losses
 from saltus.emerge.threshold import threshold_along_scale
@@ -102,8 +102,9 @@ def test_nothing_above_the_cut_is_read(bench: ModuleType) -> None:
 
 def test_tables_have_every_cut_method_and_size(bench: ModuleType) -> None:
     scores = table_of(bench.simulate(bench.Truth(params=20_000.0), 3))
+    log_losses = np.log(np.linspace(5, 3, 8))
     predictions, thresholds = foretell_table(
-        scores, interpolated(bench.SIZES, np.linspace(5, 3, 8))
+        scores, lambda seen, at: np.exp(np.interp(np.log(at), np.log(bench.SIZES), log_losses))
     )
     assert tuple(predictions.columns) == PREDICTION_COLUMNS
     assert tuple(thresholds.columns) == FORETOLD_COLUMNS

@@ -179,20 +179,6 @@ def curve(seen: Ladder, like: Road | None = None) -> Road | Refusal:
     return Road(accuracy, told, int(cells.sizes.size) - 2)
 
 
-def interpolated(params: FloatArray, losses: FloatArray) -> TextLosses:
-    """Text losses given as an array (S,) at sizes (S,), straight in logs between; flat beyond.
-
-    They do not change when a size is left out: intervals are then of the link alone.
-    """
-    order = np.argsort(params)
-    log_params, log_losses = np.log(params[order]), np.log(losses[order])
-
-    def predicted(seen: tuple[float, ...], at: FloatArray) -> FloatArray:
-        return np.asarray(np.exp(np.interp(np.log(at), log_params, log_losses)))
-
-    return predicted
-
-
 def _link(seen: Ladder, loss: FloatArray, like: Road | None) -> Link | Refusal:
     """The pooled link of `loss` (C,), or why it cannot bear a prediction."""
     if like is None and (few := _too_few(seen)):
