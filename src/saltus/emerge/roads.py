@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from saltus.emerge import psychometric
-from saltus.emerge.link import Link, fit_link
+from saltus.emerge.link import Link, find_link
 from saltus.emerge.logistic import BoolArray, Runs
 from saltus.emerge.sizelaw import FORMS, fit_size_law
 
@@ -184,15 +184,8 @@ def _link(seen: Ladder, loss: FloatArray, like: Road | None) -> Link | Refusal:
     if like is None and (few := _too_few(seen)):
         return few
     runs = Runs(loss, seen.successes, seen.trials, seen.params, seen.guess)
-    needed = 2 if like is None else 1
-    if runs.risen < needed:
-        found = f"{runs.risen} of {runs.sizes.size} sizes leave guessing"
-        return Refusal(f"{found}, at least {needed} are needed to see the link rise")
-    link = fit_link(runs)
-    if not link.located:
-        where = ", ".join(link.bounds_hit) or "search"
-        return Refusal(f"the link is not fixed by the runs ({link.status}: {where})")
-    return link
+    link = find_link(runs, 2 if like is None else 1)
+    return Refusal(link) if isinstance(link, str) else link
 
 
 def _too_few(seen: Ladder) -> Refusal | None:

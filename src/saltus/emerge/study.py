@@ -1,7 +1,7 @@
 """What a study says of its abilities beside thresholds and verdicts: the rest of `emergence.json`.
 
-Arms against each other, the collapse on the loss axis, tokens to learn against size, thresholds
-foretold from smaller sizes, and whether drawn answers agree with their probability.
+Arms against each other, accuracy against loss, the collapse on its axis, tokens to learn against
+size, thresholds foretold from smaller sizes, and whether drawn answers agree with their probability.
 """
 
 from dataclasses import asdict
@@ -15,6 +15,7 @@ from saltus.emerge.agreement import compare_methods
 from saltus.emerge.arms import arm_table
 from saltus.emerge.collapse import Collapse, collapse, settle
 from saltus.emerge.foretell import foretell_table
+from saltus.emerge.links import link_rows
 from saltus.emerge.logistic import Runs
 from saltus.emerge.resolution import agreement_table
 from saltus.emerge.shape import shape_table
@@ -43,6 +44,7 @@ def summarise_study(
     found |= {
         "arms": arm_table(scores).to_dict("records"),
         "shapes": shape_table(scores).to_dict("records"),
+        "links": link_rows(scores),
         "collapse": _collapses(scores),
         "token_slopes": [
             {"task": task, "arm": arm, **asdict(slope_of_scores(cell))}
