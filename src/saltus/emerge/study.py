@@ -1,7 +1,7 @@
 """What a study says of its abilities beside thresholds and verdicts: the rest of `emergence.json`.
 
 Arms against each other, accuracy against loss, the collapse on its axis, tokens to learn against
-size, thresholds foretold from smaller sizes, and whether drawn answers agree with their probability.
+size, thresholds foretold from smaller sizes, and whether draws agree with their probability.
 """
 
 from dataclasses import asdict
