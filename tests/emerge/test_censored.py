@@ -49,3 +49,12 @@ def test_interval_narrows_with_trunks_and_opens_with_the_cutoff() -> None:
     assert many.log_low < many.log_median < many.log_high
     assert many.log_high - many.log_low < 0.6 * (few.log_high - few.log_low)
     assert fit_median(simulated(0, 6, 0.3), HORIZONS, 1e3).log_high is None
+
+
+def test_a_spread_that_is_not_seen_is_a_bound() -> None:
+    """Half of the trunks cross in either of two neighbouring gaps: no spread fits best."""
+    below = np.repeat(HORIZONS[2:4], 3)
+    split = fit_median(Records(below, 2 * below), HORIZONS, 3.84)
+    assert split.status == "bound hit"
+    assert split.log_median == pytest.approx(np.log10(HORIZONS[3]), abs=0.02)
+    assert fit_median(simulated(0, 20, 0.5), HORIZONS, 3.84).status == "converged"

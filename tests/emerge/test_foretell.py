@@ -1,11 +1,13 @@
 """Thresholds foretold from smaller sizes: simulated truth, and what is refused."""
 
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from saltus.emerge.agreement import compare_methods, judge
 from saltus.emerge.foretell import (
@@ -15,7 +17,7 @@ from saltus.emerge.foretell import (
     foretell,
     foretell_table,
 )
-from saltus.emerge.roads import Ladder, Refusal, Road, interpolated, text_loss_road, two_step
+from saltus.emerge.roads import Ladder, Refusal, Road, text_loss_road, two_step
 from saltus.emerge.sizelaw import aicc, fit_size_law
 from saltus.emerge.textloss import lawful_text_losses
 from saltus.emerge.threshold import threshold_along_scale
@@ -100,8 +102,9 @@ def test_nothing_above_the_cut_is_read(bench: ModuleType) -> None:
 
 def test_tables_have_every_cut_method_and_size(bench: ModuleType) -> None:
     scores = table_of(bench.simulate(bench.Truth(params=20_000.0), 3))
+    log_losses = np.log(np.linspace(5, 3, 8))
     predictions, thresholds = foretell_table(
-        scores, interpolated(bench.SIZES, np.linspace(5, 3, 8))
+        scores, lambda seen, at: np.exp(np.interp(np.log(at), np.log(bench.SIZES), log_losses))
     )
     assert tuple(predictions.columns) == PREDICTION_COLUMNS
     assert tuple(thresholds.columns) == FORETOLD_COLUMNS
@@ -186,6 +189,44 @@ def test_road_through_text_loss_refits_the_law_with_the_link(bench: ModuleType) 
     np.testing.assert_allclose(made.predicted, ladder.longest.means()[6:], atol=0.08)
     refused = foretell(text_loss_road(lambda seen, at: "no law"), seen, bench.SIZES[6:])
     assert refused == Refusal("no law")
+
+
+def test_a_refit_that_never_crosses_opens_either_end(bench: ModuleType) -> None:
+    """Its threshold is no number: the spread of the others alone would be an understatement."""
+    ladder = bench.simulate(bench.Truth(params=30_000.0), 0)
+    largest = ladder.sizes[-1]
+
+    def road(top: float, seen: Ladder, like: Road | None = None) -> Road:
+        reached = 1.0 if like is None or largest in seen.params else top
+
+        def accuracy(params: np.ndarray) -> np.ndarray:
+            shift = 0.05 * seen.sizes.size
+            return reached / (1 + np.exp(-4 * (np.log10(params) - 4.5 - shift)))
+
+        return Road(accuracy, "made up", 3)
+
+    crosses = foretell(partial(road, 0.9), ladder, np.array([1e6]))
+    never = foretell(partial(road, 0.4), ladder, np.array([1e6]))
+    assert isinstance(crosses, Foretelling) and isinstance(never, Foretelling)
+    assert crosses.log_threshold == never.log_threshold is not None
+    assert crosses.num_lost == 0 and crosses.log_low is not None and crosses.log_high is not None
+    assert never.num_lost == 1 and never.log_low is None and never.log_high is None
+    assert np.isfinite(never.low).all()
+
+
+def test_a_refit_that_crosses_out_of_reach_still_counts_by_its_value(bench: ModuleType) -> None:
+    ladder = bench.simulate(bench.Truth(params=30_000.0), 0)
+    largest = ladder.sizes[-1]
+
+    def road(seen: Ladder, like: Road | None = None) -> Road:
+        at = 5.0 if like is None or largest in seen.params else 7.3
+        return Road(lambda params: 1 / (1 + np.exp(-4 * (np.log10(params) - at))), "made up", 100)
+
+    made = foretell(road, ladder, np.array([1e6]))
+    assert isinstance(made, Foretelling) and made.num_lost == 0
+    assert made.log_range[1] == pytest.approx(7.2)
+    low = 5.0 - stats.t.ppf(0.975, 100) * 2.3 * 7 / 8
+    assert made.log_low == pytest.approx(low, abs=0.01) and made.log_high is None
 
 
 def test_verdicts() -> None:

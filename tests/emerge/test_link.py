@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
-from scipy import optimize
+from scipy import optimize, stats
 
 from saltus.emerge.link import fit_link, parameter_intervals, refits_without_a_size
+from saltus.emerge.links import LOSSES, link_entry, link_rows
 from saltus.emerge.logistic import Runs, evaluate, objective
+from saltus.errors import TableError
 
 TRUTH = np.array([2.0, np.log(1.7), 0.03, 0.86])
 
@@ -127,8 +130,9 @@ def test_intervals_cover_sizes_that_are_off_the_link() -> None:
     for seed in range(num):
         runs = simulated(seed, size_sd=0.2)
         link = fit_link(runs)
-        interval = parameter_intervals(link, refits_without_a_size(runs, link))["L0"]
-        assert interval is not None
+        refits, lost = refits_without_a_size(runs, link)
+        interval = parameter_intervals(link, refits)["L0"]
+        assert lost == 0 and interval is not None
         covered += interval[0] <= 2.0 <= interval[1]
     assert covered >= 35
 
@@ -141,3 +145,62 @@ def test_unusable_runs_are_named() -> None:
         replace(runs, loss=runs.loss * 0)
     with pytest.raises(ValueError, match="expected at least"):
         fit_link(replace(runs, loss=np.ones(runs.loss.size)))
+
+
+def table(runs: Runs, task: str = "add_2") -> pd.DataFrame:
+    return pd.DataFrame(
+        {"task": task, "arm": "plain", "params_nonembedding": runs.size,
+         "successes": runs.successes, "items": runs.trials, "guess_rate": runs.guess,
+         "loss_text": 2 + 0.3 * runs.loss, "target_nll": runs.loss}
+    )  # fmt: skip
+
+
+def test_intervals_and_band_are_the_jackknife_of_links_fitted_one_by_one() -> None:
+    runs = simulated(2, size_sd=0.2)
+    entry = link_entry(runs)
+    whole = fit_link(runs)
+    refits = [fit_link(runs.without(size), whole.free) for size in runs.sizes]
+    quantile = stats.t.ppf(0.975, 6)
+    half = quantile * np.sqrt(7 * np.var([refit.theta[0] for refit in refits]))
+    assert entry["status"] == "converged" and entry["parameters"] == whole.parameters
+    np.testing.assert_allclose(
+        entry["intervals"]["L0"], [whole.theta[0] - half, whole.theta[0] + half], rtol=1e-3
+    )
+    curve = {name: np.array(values) for name, values in entry["curve"].items()}
+    assert (np.diff(curve["loss"]) > 0).all()
+    assert (curve["low"] <= curve["accuracy"]).all() and (curve["accuracy"] <= curve["high"]).all()
+    at = curve["loss"][20]
+    angles = [np.arcsin(np.sqrt(refit.accuracy(at))) for refit in refits]
+    centre = np.arcsin(np.sqrt(whole.accuracy(at)))
+    reach = quantile * np.sqrt(7 * np.var(angles))
+    assert curve["high"][20] == pytest.approx(np.sin(centre + reach) ** 2, rel=1e-3)
+
+
+def test_every_task_and_loss_has_a_row() -> None:
+    runs = simulated(3)
+    flat = simulated(4)
+    flat = Runs(flat.loss, flat.trials * 0.03, flat.trials, flat.size, flat.guess)
+    scores = pd.concat([table(runs), table(flat, "mul_2x1")])
+    scores.iloc[:5, scores.columns.get_loc("loss_text")] = np.nan
+    rows = link_rows(scores)
+    assert [(row["task"], row["loss"]) for row in rows] == [
+        (task, loss) for task in ("add_2", "mul_2x1") for loss in LOSSES
+    ]
+    assert [row["left_out"] for row in rows] == [5, 0, 0, 0]
+    assert [row["status"] for row in rows[2:]] == ["refused", "refused"]
+    assert "0 of 8 sizes leave guessing" in rows[2]["reason"] and rows[2]["curve"] is None
+    with pytest.raises(TableError, match="target_nll"):
+        link_rows(scores.drop(columns="target_nll"))
+
+
+def test_two_runs_fix_no_link() -> None:
+    two = Runs(np.array([3.0, 1.0]), np.array([50.0, 90.0]), np.full(2, 100.0), np.arange(2.0), 0.0)
+    entry = link_entry(two)
+    assert entry["status"] == "refused" and "2 runs at 2 losses" in entry["reason"]
+
+
+def test_three_sizes_have_a_link_without_band() -> None:
+    runs = simulated(5)
+    entry = link_entry(runs.keep(np.isin(runs.size, [3.0, 5.0, 7.0])))
+    assert entry["parameters"] is not None and entry["intervals"] is None
+    assert entry["curve"]["low"] is None and "3 sizes, 4 are needed" in entry["reason"]

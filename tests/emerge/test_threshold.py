@@ -165,7 +165,8 @@ def test_crossings_of_a_sequence() -> None:
     assert find_crossings(scales, np.array([0, 0.6, 0.4, 0.9]), 0.5).sustained == (3, 4)
     assert find_crossings(scales, np.array([0.5, 0.6, 0.4, 0.3]), 0.5).first == (None, 1)
     assert find_crossings(scales, np.array([0.5, 0.6, 0.4, 0.3]), 0.5).sustained is None
-    assert find_crossings(scales, np.zeros(4), 0.5).monotone
+    never = find_crossings(scales, np.zeros(4), 0.5)
+    assert never.first is None and never.sustained is None
 
 
 def trunks(accuracies: list[list[float]]) -> Threshold:
@@ -200,6 +201,14 @@ def test_tokens_interval_holds_the_bracket_of_the_median() -> None:
     result = trunks([early, late, late, late, late])
     assert result.status == "crossed" and result.low is not None
     assert result.low <= 2**19 and (result.high is None or result.high >= 2**20)
+
+
+def test_tokens_of_trunks_in_two_gaps_have_no_spread() -> None:
+    early, late = [0.1, 0.2, 0.9, 0.9, 0.9], [0.1, 0.2, 0.3, 0.9, 0.9]
+    found = trunks([early, early, late, late])
+    assert found.status == "crossed" and found.fit_status == "bound hit"
+    assert found.width_decades is None
+    assert found.low is not None and found.high is not None and found.low < found.high
 
 
 def test_tokens_that_fall_back_are_not_monotone() -> None:

@@ -1,18 +1,14 @@
 """Tokens to learn against size: least squares without censoring, SciPy with it, and coverage."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 from saltus.emerge.token_slope import (
-    TOKENS_COLUMNS,
     log_likelihood,
     slope_of_scores,
     token_slope,
-    tokens_table,
 )
 
 SIZES = 10 ** np.linspace(2.7, 5.2, 8)
@@ -113,14 +109,23 @@ def test_scores_and_records_give_one_answer() -> None:
     assert found.slope == pytest.approx(token_slope(params, *censored(tokens)).slope, abs=1e-5)
 
 
-def test_table_keeps_every_size_and_counts_the_censored() -> None:
-    tables = Path(__file__).parents[2] / "results" / "reference" / "laptop" / "tables"
-    thresholds = pd.read_parquet(tables / "thresholds.parquet")
-    scores = pd.read_parquet(tables / "scores.parquet")
-    params = dict(zip(scores["size"], scores["params_nonembedding"], strict=True))
-    table = tokens_table(thresholds, params)
-    assert tuple(table.columns) == TOKENS_COLUMNS
-    assert len(table) == (thresholds["axis"] == "tokens").sum()
-    assert table["tokens"].isna().sum() == (table["status"] != "crossed").sum()
-    with pytest.raises(ValueError, match="no entry for size"):
-        tokens_table(thresholds, {})
+def test_sizes_that_never_cross_lend_no_freedom() -> None:
+    """Three of eight sizes cross: a slope without interval; with four, t has two degrees."""
+    params, tokens = crossings(6)
+    below, reached = censored(tokens)
+    found = {}
+    for num in (3, 4):
+        never = params < SIZES[8 - num] * 0.99
+        one, other = np.where(never, HORIZONS[-1], below), np.where(never, np.inf, reached)
+        found[num] = token_slope(params, one, other)
+        assert found[num].num_crossing == num and found[num].num_sizes == 8
+    assert found[3].status == "converged" and found[3].slope_low is None
+    assert "3 sizes cross, 4 are needed" in found[3].reason
+    four = found[4]
+    assert four.slope is not None and four.slope_low is not None and four.slope_high is not None
+    never = params < SIZES[4] * 0.99
+    one, other = np.where(never, HORIZONS[-1], below), np.where(never, np.inf, reached)
+    parts = [token_slope(params[kept], one[kept], other[kept]).slope
+             for kept in (params != size for size in SIZES)]  # fmt: skip
+    half = stats.t.ppf(0.975, 2) * np.sqrt(7 * np.var(np.array(parts, float)))
+    assert four.slope_high - four.slope == pytest.approx(half, rel=0.02)

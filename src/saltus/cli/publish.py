@@ -21,6 +21,8 @@ TABLES = (
     "calibration",
     "reliability",
     "rates",
+    "foretold",
+    "seeds",
 )
 DOCUMENTS = (
     "laws.json", "prediction.json", "emergence.json", "study.json", "machine.json", "rates.json",

@@ -21,6 +21,8 @@ from scipy import optimize, special
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
+_AS_WELL = 1e-6  # of log-likelihood
+
 
 @dataclass(frozen=True)
 class Records:
@@ -36,12 +38,16 @@ class Records:
 
 @dataclass(frozen=True)
 class MedianFit:
-    """log10 of the median, its profile interval (None: open within the range tried), and s."""
+    """log10 of the median, its profile interval (None: open within the range tried), and s.
+
+    status: `converged`, `bound hit` (an end of what is searched fits as well) or `max iterations`.
+    """
 
     log_median: float
     log_low: float | None
     log_high: float | None
     spread: float
+    status: str
 
 
 def crossing_records(horizon: FloatArray, replica: NDArray[np.int64], above: BoolArray) -> Records:
@@ -61,19 +67,26 @@ def crossing_records(horizon: FloatArray, replica: NDArray[np.int64], above: Boo
     return Records(below=np.array(below), reached=np.array(reached))
 
 
+def log_share(low: FloatArray, high: FloatArray) -> FloatArray:
+    """log[Phi(high) - Phi(low)], of one shape, low <= high; -inf where the two are one.
+
+    The difference is taken in the tail where it does not cancel.
+    """
+    flip = low > 0
+    upper = special.log_ndtr(np.where(flip, -low, high))
+    lower = special.log_ndtr(np.where(flip, -high, low))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = upper + np.log1p(-np.exp(lower - upper))
+    return np.where(np.isnan(each), -np.inf, each)
+
+
 def log_likelihood(records: Records, log_median: FloatArray, log_spread: FloatArray) -> FloatArray:
     """Interval-censored lognormal log-likelihood; parameters broadcast to one shape."""
     median, spread = np.broadcast_arrays(log_median, np.exp(log_spread))
     with np.errstate(divide="ignore"):
         low = (np.log10(records.below) - median[..., None]) / spread[..., None]
         high = (np.log10(records.reached) - median[..., None]) / spread[..., None]
-    # The difference is taken in the tail where it does not cancel.
-    flip = low > 0
-    upper = special.log_ndtr(np.where(flip, -low, high))
-    lower = special.log_ndtr(np.where(flip, -high, low))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        each = upper + np.log1p(-np.exp(lower - upper))
-    each = np.where(np.isnan(each), -np.inf, each)
+    each = log_share(low, high)
     total: FloatArray = (each if records.counts is None else each * records.counts).sum(axis=-1)
     return total
 
@@ -111,6 +124,10 @@ def fit_median(records: Records, horizons: FloatArray, cutoff: float) -> MedianF
     best = -float(result.fun)
     inside = np.flatnonzero(2 * (best - profile) <= cutoff)
     log_median = float(result.x[0])
+    # Where nothing fixes s, an end of what is searched fits as well as what was found.
+    ends = [objective(np.array([log_median, end])) for end in (spreads[0], spreads[-1])]
+    free = min(ends) - float(result.fun) > _AS_WELL
+    free = free and medians[0] < log_median < medians[-1]
     low = min(float(medians[inside[0]]), log_median) if inside.size else log_median
     high = max(float(medians[inside[-1]]), log_median) if inside.size else log_median
     return MedianFit(
@@ -118,6 +135,7 @@ def fit_median(records: Records, horizons: FloatArray, cutoff: float) -> MedianF
         log_low=low if low >= log_horizons[0] else None,
         log_high=high if high <= log_horizons[-1] else None,
         spread=float(np.exp(result.x[1])),
+        status="max iterations" if not result.success else "converged" if free else "bound hit",
     )
 
 

@@ -9,20 +9,23 @@ horizons of one trunk stay together. A trend is told apart from mere scatter by 
     Acc = b + a / (1 + exp(-k (L - c log10 N - L0)))
 
 c is how many nats of loss a tenfold size is worth at equal accuracy; no collapse onto loss if it is
-not 0. Its interval is the delete-one-size jackknife. Source of the question: Du et al. 2024.
+not 0. Its interval is the delete-one-size jackknife. Source of the question: Du et al. 2024. Over
+the tasks and arms of a study p-values are adjusted by Holm (1979).
 
 Legend: C runs, T trunks, S sizes, P permutations.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
 from saltus.emerge.link import Link, fit_link, polish_link
 from saltus.emerge.logistic import Runs
-from saltus.law.ends import jackknife_error
+from saltus.emerge.verdict import holm
+from saltus.law.ends import DeleteOne
 
 FloatArray = NDArray[np.float64]
 
@@ -38,8 +41,9 @@ class Collapse:
     rms_pooled, rms_per_size: of run accuracies about the pooled link, and about a link per size.
     share_pooled, share_per_size: of the variance of accuracies that either explains.
     size_share: of the pooled link's residual sum of squares that a link per size removes.
-    f_statistic, p_value: of trunks' mean residuals between sizes. shift: c in nats per decade of
-    size, with its 95 % interval. status: `fitted` or `refused`, with a `reason`.
+    f_statistic, p_value: of trunks' mean residuals between sizes; p_adjusted: after Holm. shift: c
+    in nats per decade of size, with its 95 % interval. status: `fitted` or `refused`, with a
+    `reason`; if fitted, the reason is of the shift or interval that is missing.
     """
 
     status: str
@@ -55,6 +59,7 @@ class Collapse:
     size_share: float | None = None
     f_statistic: float | None = None
     p_value: float | None = None
+    p_adjusted: float | None = None
     shift: float | None = None
     shift_low: float | None = None
     shift_high: float | None = None
@@ -85,7 +90,7 @@ def collapse(runs: Runs, seed_of: FloatArray, draws: int = 1999, rng_seed: int =
     total = float(((share - share.mean()) ** 2).sum())
     squares, own_squares = float((residual**2).sum()), float((own**2).sum())
     statistic, p_value = _between_sizes(runs, pooled, trunk, draws, rng_seed)
-    shift, low, high = size_shift(runs, pooled)
+    shift = size_shift(runs, pooled)
     result = replace(
         base,
         status="fitted",
@@ -95,12 +100,28 @@ def collapse(runs: Runs, seed_of: FloatArray, draws: int = 1999, rng_seed: int =
         share_per_size=1 - own_squares / total,
         size_share=1 - own_squares / squares if squares > 0 else 0.0,
         f_statistic=statistic,
+        reason=shift.reason,
         p_value=p_value,
-        shift=shift,
-        shift_low=low,
-        shift_high=high,
+        shift=shift.value,
+        shift_low=shift.low,
+        shift_high=shift.high,
     )
-    return replace(result, sentence=_sentence(result))
+    return settle([result])[0]
+
+
+def settle(found: Sequence[Collapse]) -> list[Collapse]:
+    """Return the tests of all tasks and arms of a study, p adjusted by Holm, with their sentences.
+
+    A test without a p-value is none, and does not count.
+    """
+    tested = [each.p_value for each in found if each.p_value is not None]
+    adjusted = iter(holm(tested))
+    settled = []
+    for each in found:
+        told = replace(each, p_adjusted=None if each.p_value is None else next(adjusted))
+        fitted = told.status == "fitted"
+        settled.append(replace(told, sentence=_sentence(told)) if fitted else told)
+    return settled
 
 
 def _residuals_per_size(runs: Runs, pooled: Link) -> FloatArray:
@@ -147,65 +168,96 @@ def _between_sizes(
     return observed, (1 + as_large) / (1 + draws)
 
 
-def size_shift(runs: Runs, link: Link) -> tuple[float, float | None, float | None]:
+@dataclass(frozen=True)
+class Shift:
+    """c in nats per decade of size with its 95 % interval; None beside a `reason`."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+
+
+def size_shift(runs: Runs, link: Link) -> Shift:
     """Shift c of the link in nats per decade of size, with its 95 % interval.
 
     c minimises the deviance of the link of L - c log10 N, whose parameters are fitted anew at each
-    c. The interval is None with fewer than five sizes.
+    c, within the range of losses per range of sizes. None where the least deviance lies at an end
+    of that; the interval is None where that is so without some size, or with fewer than five.
     """
     log_size = np.log10(runs.size)
     log_size = log_size - log_size.mean()
     reach = float(np.ptp(runs.loss)) / float(np.ptp(log_size))
     positive = 2 * float(np.ptp(runs.loss))  # added to all losses, which stay positive; L0 follows
 
-    def best(part: Runs, log_scale: FloatArray, low: float, high: float, points: int) -> float:
-        """The shift of least deviance: a grid, then Brent's search about its lowest point."""
+    def best(part: Runs, log_scale: FloatArray, points: FloatArray) -> float | None:
+        """The shift of least deviance: at points, then Brent's search about their lowest.
+
+        None at either end of the points, or where the search does not converge.
+        """
 
         def deviance(shift: float) -> float:
             moved = replace(part, loss=part.loss - shift * log_scale + positive)
             return fit_link(moved, link.free).deviance
 
-        grid = np.linspace(low, high, points)
-        i = int(np.clip(np.argmin([deviance(float(c)) for c in grid]), 1, points - 2))
-        bounds = (grid[i - 1], grid[i + 1])
-        return float(
-            optimize.minimize_scalar(
-                deviance, bounds=bounds, method="bounded", options={"xatol": 1e-3}
-            ).x
-        )
+        i = int(np.argmin([deviance(float(c)) for c in points]))
+        if i in (0, points.size - 1):
+            return None
+        result = optimize.minimize_scalar(
+            deviance, bounds=(points[i - 1], points[i + 1]), method="bounded",
+            options={"xatol": 1e-3},
+        )  # fmt: skip
+        return float(result.x) if result.success else None
 
-    whole = best(runs, log_size, -reach, reach, 17)
+    everywhere = np.linspace(-reach, reach, 17)
+    whole = best(runs, log_size, everywhere)
+    if whole is None:
+        told = f"no shift: the least deviance is not within {reach:.2g} nats per decade"
+        return Shift(None, reason=told)
     num = runs.sizes.size
     if num < _PARAMETERS + 2:
-        return whole, None, None
-    low, high = whole - reach / 2, whole + reach / 2
-    parts = [
-        best(runs.without(size), log_size[runs.size != size], low, high, 9) for size in runs.sizes
-    ]
-    half = float(stats.t.ppf(0.975, num - _PARAMETERS)) * float(jackknife_error(np.array(parts)))
-    return whole, whole - half, whole + half
+        return Shift(whole, reason=f"no interval: {num} sizes, {_PARAMETERS + 2} are needed")
+    near = np.linspace(whole - reach / 2, whole + reach / 2, 9)
+    parts = []
+    for size in runs.sizes:
+        left = runs.without(size), log_size[runs.size != size]
+        part = best(*left, near)
+        part = best(*left, 2 * everywhere) if part is None else part
+        if part is None:
+            told = f"no interval: without the size of {size:.0f} parameters the shift is not fixed"
+            return Shift(whole, reason=told)
+        parts.append(part)
+    low, high = DeleteOne(num - _PARAMETERS).ends(np.array(whole), np.array(parts))
+    return Shift(whole, float(low), float(high))
 
 
 def _sentence(found: Collapse) -> str:
     assert found.share_pooled is not None and found.size_share is not None
-    assert found.shift is not None and found.rms_pooled is not None
+    assert found.rms_pooled is not None
     told = (
         f"One link explains {100 * found.share_pooled:.0f} % of the variance of accuracy "
         f"(residual {found.rms_pooled:.3f}); a link per size removes "
         f"{100 * found.size_share:.0f} % of what is left"
     )
-    if found.p_value is None or found.shift_low is None or found.shift_high is None:
-        return f"{told}; whether sizes differ could not be tested."
-    p_value = f"p {found.p_value:.3f}" if found.p_value >= 0.001 else "p < .001"
-    trend = found.shift_low > 0 or found.shift_high < 0
-    shift = (
-        f"a tenfold size is worth {found.shift:+.2f} nats at equal accuracy "
-        f"[{found.shift_low:+.2f}, {found.shift_high:+.2f}]"
-    )
-    if trend:
-        end = f"no full collapse: {shift}"
-    elif found.p_value < _ALPHA:
-        end = f"sizes differ ({p_value}), without a trend: {shift}"
-    else:
-        end = f"no difference of sizes is seen ({p_value}); {shift}"
-    return f"{told}; {end}."
+    return f"{told}; {_difference(found)}."
+
+
+def _difference(found: Collapse) -> str:
+    """Say whether sizes differ: by the interval of the shift, then by the adjusted p."""
+    p, low, high = found.p_adjusted, found.shift_low, found.shift_high
+    p_value = "" if p is None else f"p {p:.3f}" if p >= 0.001 else "p < .001"
+    shift = found.reason
+    if low is not None and high is not None:
+        shift = (
+            f"a tenfold size is worth {found.shift:+.2f} nats at equal accuracy "
+            f"[{low:+.2f}, {high:+.2f}]"
+        )
+        if low > 0 or high < 0:
+            return f"no full collapse: {shift}"
+    if p is None:
+        return (
+            f"no size has two trunks, so that a difference beyond a trend cannot be seen; {shift}"
+        )
+    if p >= _ALPHA:
+        return f"no difference of sizes is seen ({p_value}); {shift}"
+    return f"sizes differ ({p_value}), {'without a trend: ' if low is not None else ''}{shift}"

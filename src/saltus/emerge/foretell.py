@@ -7,7 +7,8 @@ reaches one half. Nothing above the cut is read but the sizes themselves, until 
 **Intervals** are delete-one-size jackknives over all steps of a road together, t on the freedom
 that the sizes leave. Accuracies are treated as z = arcsin sqrt(accuracy), which has no runaway at 0
 and 1, and a new size is off any road: to the jackknife's variance is added the mean square error of
-predicting each seen size from the others. Thresholds are treated in log10 of the size.
+predicting each seen size from the others. Thresholds are treated in log10 of the size. Where a
+refit reaches the level nowhere, its threshold is no number, and either end is open.
 
 Legend: S sizes seen, H sizes held out, Q sizes asked for.
 """
@@ -18,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from saltus.emerge.agreement import judge
 from saltus.emerge.outcome import Threshold
@@ -36,14 +36,15 @@ from saltus.emerge.roads import (
 )
 from saltus.emerge.scores import require_columns
 from saltus.emerge.threshold import threshold_along_scale
-from saltus.law.ends import jackknife_error
+from saltus.law.ends import DeleteOne
 
 FloatArray = NDArray[np.float64]
 
 REPEAT = "repeat"
-REACH_DECADES = (
-    2.0  # beyond the largest (and below the smallest) size seen no crossing is looked for
-)
+# A crossing so far beyond the largest (or below the smallest) size seen is not told.
+REACH_DECADES = 2.0
+# So far refits are searched, so that their spread is known: one whose crossing is out of reach.
+SEARCH_DECADES = 8.0
 PREDICTION_COLUMNS = (
     "task", "arm", "method", "cut", "num_sizes", "params_nonembedding", "predicted", "low", "high",
     "actual", "error", "inside", "status", "reason",
@@ -65,8 +66,8 @@ class Foretelling:
     """One road at one cut: accuracies at held-out sizes (H,) and the threshold in log10 of size.
 
     low, high, log_low, log_high: 95 %; None or nan without an interval. A log_threshold of None, or
-    an end, lies beyond what was searched (`log_range`). `reason` says what is missing; `told` what
-    was fitted.
+    an end, lies out of reach (`log_range`); both ends are None too where `num_lost` of the refits
+    reach the level nowhere. `reason` says what is missing; `told` what was fitted.
     """
 
     predicted: FloatArray
@@ -76,6 +77,7 @@ class Foretelling:
     log_low: float | None
     log_high: float | None
     log_range: tuple[float, float]
+    num_lost: int
     told: str
     reason: str
 
@@ -86,11 +88,10 @@ def foretell(make: RoadMaker, seen: Ladder, held_out: FloatArray) -> Foretelling
     if isinstance(whole, Refusal):
         return whole
     sizes = seen.longest.sizes
-    log_range = (
-        float(np.log10(sizes[0])) - REACH_DECADES,
-        float(np.log10(sizes[-1])) + REACH_DECADES,
-    )
-    grid = np.arange(log_range[0], log_range[1] + _STEP, _STEP)
+    bottom = float(np.log10(sizes[0])) - REACH_DECADES
+    top = float(np.log10(sizes[-1])) + REACH_DECADES
+    further = SEARCH_DECADES - REACH_DECADES
+    grid = np.arange(bottom - further, top + further + _STEP, _STEP)
     refits = [make(seen.keep(seen.params != size), whole) for size in sizes]
     missing = [refit.reason for refit in refits if isinstance(refit, Refusal)]
     roads = [refit for refit in refits if isinstance(refit, Road)]
@@ -98,27 +99,31 @@ def foretell(make: RoadMaker, seen: Ladder, held_out: FloatArray) -> Foretelling
     crossing = _crossing(whole, grid)
     low, high = np.full((2, held_out.size), np.nan)
     ends: tuple[float, float] | None = None
+    lost = 0
     reason = f"no interval: without one size {missing[0]}" if missing else ""
     if not missing and whole.freedom >= 1:
-        quantile = float(stats.t.ppf(0.975, whole.freedom))
+        rule = DeleteOne(whole.freedom)
         parts = np.stack([_angle(road.accuracy(held_out)) for road in roads])
         at_own = [road.accuracy(size[None])[0] for road, size in zip(roads, sizes, strict=True)]
         misses = _angle(np.array(at_own)) - _angle(seen.longest.means())
-        half = quantile * np.hypot(jackknife_error(parts), np.sqrt(np.mean(misses**2)))
-        low = np.sin(np.clip(_angle(predicted) - half, 0, np.pi / 2)) ** 2
-        high = np.sin(np.clip(_angle(predicted) + half, 0, np.pi / 2)) ** 2
-        error = float(jackknife_error(np.array([_crossing(road, grid) for road in roads])))
-        ends = (crossing - quantile * error, crossing + quantile * error)
+        angles = rule.ends(_angle(predicted), parts, float(np.sqrt(np.mean(misses**2))))
+        low, high = (np.sin(np.clip(angle, 0, np.pi / 2)) ** 2 for angle in angles)
+        crossings = [_crossing(road, grid) for road in roads]
+        lost = crossings.count(None)
+        if crossing is not None and not lost:
+            found = rule.ends(np.array(crossing), np.array(crossings, dtype=np.float64))
+            ends = (float(found[0]), float(found[1]))
     elif not missing:
         reason = "no interval: too few sizes leave no degree of freedom"
     return Foretelling(
         predicted=predicted,
         low=low,
         high=high,
-        log_threshold=crossing if log_range[0] < crossing < log_range[1] else None,
-        log_low=None if ends is None or ends[0] <= log_range[0] else ends[0],
-        log_high=None if ends is None or ends[1] >= log_range[1] else ends[1],
-        log_range=log_range,
+        log_threshold=None if crossing is None or not bottom < crossing < top else crossing,
+        log_low=None if ends is None or ends[0] <= bottom else min(ends[0], top),
+        log_high=None if ends is None or ends[1] >= top else max(ends[1], bottom),
+        log_range=(bottom, top),
+        num_lost=lost,
         told=whole.told,
         reason=reason,
     )
@@ -128,14 +133,12 @@ def _angle(accuracy: FloatArray) -> FloatArray:
     return np.asarray(np.arcsin(np.sqrt(np.clip(accuracy, 0, 1))))
 
 
-def _crossing(road: Road, grid: FloatArray) -> float:
-    """log10 of the size at which the accuracy first reaches the level; an end of `grid` if none."""
+def _crossing(road: Road, grid: FloatArray) -> float | None:
+    """log10 of the size at which the accuracy first reaches the level; None if not on `grid`."""
     accuracy = road.accuracy(10**grid)
     above = accuracy >= LEVEL
-    if above[0]:
-        return float(grid[0])
-    if not above.any():
-        return float(grid[-1])
+    if above[0] or not above.any():
+        return None
     i = int(above.argmax())
     part = (LEVEL - accuracy[i - 1]) / (accuracy[i] - accuracy[i - 1])
     return float(grid[i - 1] + part * (grid[i] - grid[i - 1]))
@@ -152,8 +155,9 @@ def foretell_table(
     and cut, `FORETOLD_COLUMNS`, in parameters. Methods are those of `saltus.emerge.roads`, and
     `repeat`, the largest seen size's mean accuracy, which foretells no threshold. Sizes count if
     they have runs at the longest horizon; the ends of an interval beyond what is searched are null.
-    `status` is `predicted`, `no interval`, `beyond` (no crossing within
-    two decades of the sizes seen) or `refused`, with a `reason`. Without `text_losses` the
+    `status` is `predicted`, `no interval`, `beyond` (no crossing within two decades of the sizes
+    seen) or `refused`, with a `reason`, which counts the refits that reach the level nowhere.
+    Without `text_losses` the
     road `text loss` is refused. Raises TableError for a missing column.
     """
     require_columns(scores, "scores", _NEEDED)
@@ -215,6 +219,7 @@ def _cuts(
             log_low=None,
             log_high=None,
             log_range=(0.0, 0.0),
+            num_lost=0,
             told="",
             reason="a baseline without interval",
         )
@@ -253,8 +258,10 @@ def _threshold(made: Foretelling | Refusal, actual: Threshold, already: bool) ->
         None if end is None else float(10**end)
         for end in (made.log_low, made.log_high, made.log_threshold)
     )
-    bounded = not made.reason
-    status = "beyond" if estimate is None else "predicted" if bounded else "no interval"
+    reason = made.reason
+    if made.num_lost:
+        reason = f"no interval: {made.num_lost} of the refits without a size never reach the level"
+    status = "beyond" if estimate is None else "no interval" if reason else "predicted"
     return {
         **row,
         **judge(estimate, low, high, actual, already),
@@ -262,5 +269,5 @@ def _threshold(made: Foretelling | Refusal, actual: Threshold, already: bool) ->
         "low": low,
         "high": high,
         "status": status,
-        "reason": made.reason or made.told,
+        "reason": reason or made.told,
     }

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from saltus.emerge.logistic import (
     EPSILON,
@@ -31,12 +31,13 @@ from saltus.emerge.logistic import (
     objective,
     search_bounds,
 )
-from saltus.law.ends import jackknife_error
+from saltus.law.ends import DeleteOne
 
 PARAMETERS = ("L0", "log(-k)", "b", "b+a")
 SHAPE_PARAMETERS = 2  # L0 and k are what sizes determine
 PLATEAU = 0.75  # an accuracy from which on an upper plateau may be seen
 _POLISHED = 6
+_LOCATED = PARAMETERS[:SHAPE_PARAMETERS]
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Link:
     @property
     def located(self) -> bool:
         """Whether the data fix where the rise is and how steep: the rest are only its ends."""
-        return self.status != "failed" and not {"L0", "log(-k)"} & set(self.bounds_hit)
+        return self.status != "failed" and not set(_LOCATED) & set(self.bounds_hit)
 
 
 def fit_link(runs: Runs, free: Sequence[str] | None = None) -> Link:
@@ -93,6 +94,24 @@ def fit_link(runs: Runs, free: Sequence[str] | None = None) -> Link:
     return _best(runs, dispersed_starts(runs, which), which)
 
 
+def find_link(runs: Runs, least_risen: int = 2) -> Link | str:
+    """Return the link of `runs`, or why they do not fix one.
+
+    At least `least_risen` sizes must have left guessing, and the link be `located`.
+    """
+    if runs.risen < least_risen:
+        found = f"{runs.risen} of {runs.sizes.size} sizes leave guessing"
+        return f"{found}, at least {least_risen} are needed to see the link rise"
+    num, losses = runs.loss.size, np.unique(runs.loss).size
+    if num < len(PARAMETERS) or losses < 2:
+        return f"{num} runs at {losses} losses, at least {len(PARAMETERS)} at several are needed"
+    link = fit_link(runs)
+    if link.located:
+        return link
+    where = ", ".join(link.bounds_hit) or "search"
+    return f"the link is not fixed by the runs ({link.status}: {where})"
+
+
 def polish_link(runs: Runs, link: Link, free: Sequence[str]) -> Link:
     """Fit the link to other `runs` from `link` alone, `free` named and the rest held as it is."""
     return _best(runs, link.theta[None, :], np.array([name in free for name in PARAMETERS]))
@@ -106,8 +125,7 @@ def _best(runs: Runs, starts: FloatArray, free: BoolArray) -> Link:
     ends, values, arrived = descend(runs, shares, starts[best], bounds)
     chosen = int(values.argmin())
     theta = ends[chosen]
-    width = np.where(free, bounds[1] - bounds[0], 1.0)
-    at = free & ((theta - bounds[0] < 1e-6 * width) | (bounds[1] - theta < 1e-6 * width))
+    at = _on_bound(theta, bounds, free)
     hit = tuple(name for name, bound in zip(PARAMETERS, at, strict=True) if bound)
     accuracy = np.clip(evaluate(theta[None, :], runs.loss)[0][0], EPSILON, 1 - EPSILON)
     seen = runs.successes / runs.trials
@@ -125,10 +143,11 @@ def _best(runs: Runs, starts: FloatArray, free: BoolArray) -> Link:
     )
 
 
-def refits_without_a_size(runs: Runs, link: Link) -> FloatArray:
-    """The link's `theta` without each size in turn, (S, 4); the same parameters are free.
+def refits_without_a_size(runs: Runs, link: Link) -> tuple[FloatArray, int]:
+    """The link's `theta` without each size in turn, (S, 4), and how many of them are not located.
 
-    Each refit starts at the link and at the three best of its own dispersed starts.
+    The same parameters are free. Each refit starts at the link and at the three best of its own
+    dispersed starts.
     """
     free = np.array([name in link.free for name in PARAMETERS])
     bounds = search_bounds(runs, free, link.theta)
@@ -140,9 +159,23 @@ def refits_without_a_size(runs: Runs, link: Link) -> FloatArray:
         values, _ = objective(starts, runs, np.broadcast_to(row, (len(starts), row.size)))
         tried.append(np.vstack([link.theta, starts[np.argsort(values, kind="stable")[:3]]]))
     num = len(tried[0])
-    ends, values, _ = descend(runs, np.repeat(shares, num, axis=0), np.concatenate(tried), bounds)
+    ends, values, arrived = descend(
+        runs, np.repeat(shares, num, axis=0), np.concatenate(tried), bounds
+    )
     best = values.reshape(-1, num).argmin(axis=1)
-    return np.asarray(ends.reshape(-1, num, 4)[np.arange(len(best)), best])
+    each = np.arange(len(best))
+    found = np.asarray(ends.reshape(-1, num, 4)[each, best])
+    settled = arrived.reshape(-1, num)[each, best]
+    resting = _on_bound(found, bounds, free)[:, :SHAPE_PARAMETERS].any(axis=1)
+    return found, int((~settled | resting).sum())
+
+
+def _on_bound(
+    theta: FloatArray, bounds: tuple[FloatArray, FloatArray], free: BoolArray
+) -> BoolArray:
+    """Which free parameters of `theta` (..., 4) rest on a bound."""
+    width = np.where(free, bounds[1] - bounds[0], 1.0)
+    return free & ((theta - bounds[0] < 1e-6 * width) | (bounds[1] - theta < 1e-6 * width))
 
 
 def parameter_intervals(link: Link, refits: FloatArray) -> Mapping[str, tuple[float, float] | None]:
@@ -154,11 +187,9 @@ def parameter_intervals(link: Link, refits: FloatArray) -> Mapping[str, tuple[fl
     num = len(refits)
     if num < SHAPE_PARAMETERS + 2:
         return dict.fromkeys(("L0", "k", "b", "a"))
-    half = stats.t.ppf(0.975, num - SHAPE_PARAMETERS) * jackknife_error(
-        np.column_stack([refits, refits[:, 3] - refits[:, 2]])
-    )
+    parts = np.column_stack([refits, refits[:, 3] - refits[:, 2]])
     whole = np.append(link.theta, link.theta[3] - link.theta[2])
-    low, high = whole - half, whole + half
+    low, high = DeleteOne(num - SHAPE_PARAMETERS).ends(whole, parts)
     told: dict[str, tuple[float, float] | None] = {
         "L0": (float(low[0]), float(high[0])),
         "k": (-float(np.exp(high[1])), -float(np.exp(low[1]))),

@@ -73,11 +73,6 @@ class Crossings:
     first: tuple[float | None, float] | None
     sustained: tuple[float | None, float] | None
 
-    @property
-    def monotone(self) -> bool:
-        """Whether the level is crossed once for good (or never)."""
-        return self.first == self.sustained
-
 
 def find_crossings(scales: FloatArray, means: FloatArray, level: float) -> Crossings:
     """Gaps in which means (S,), ordered by scales (S,), first and last rise to the level."""

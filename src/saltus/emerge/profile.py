@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from saltus.emerge.psychometric import (
     DECADES,
@@ -27,6 +26,7 @@ from saltus.emerge.psychometric import (
     spread_locations,
     starts,
 )
+from saltus.law.ends import DeleteOne
 
 FloatArray = NDArray[np.float64]
 Ends = tuple[float | None, float | None]
@@ -64,41 +64,35 @@ def left_out(cells: Cells, fit: CurveFit, size: NDArray[np.int64]) -> Intervals:
     """
     labels = np.unique(size)
     refits = [fit_curve(cells.where(size != label)) for label in labels]
-    quantile = float(stats.t.ppf(0.975, labels.size - 1))
+    rule = DeleteOne(labels.size - 1)
 
-    def half_width(values: list[float]) -> float:
-        spread = (labels.size - 1) * float(np.var(values))
-        return quantile * float(np.sqrt(spread))
-
-    sizes = cells.sizes
-    low, high = float(sizes[0]), float(sizes[-1])
-
-    def inside(centre: float, values: list[float]) -> Ends:
-        half = half_width(values)
-        lower, upper = centre - half, centre + half
+    def inside(centre: float, values: list[float], low: float, high: float) -> Ends:
+        lower, upper = (float(end) for end in rule.ends(np.array(centre), np.array(values)))
         return (lower if lower > low else None, upper if upper < high else None)
 
+    tried = float(cells.sizes[0]), float(cells.sizes[-1])
     log_widths = [float(np.log(refit.width)) for refit in refits]
-    centre, half = float(np.log(fit.width)), half_width(log_widths)
-    narrowest, widest = bounds(cells)[_LOG_WIDTH]
     return Intervals(
-        location=inside(fit.location, [refit.location for refit in refits]),
-        middle=inside(fit.middle, [refit.middle for refit in refits]),
-        width=(
-            DECADES * float(np.exp(centre - half)) if centre - half > narrowest else None,
-            DECADES * float(np.exp(centre + half)) if centre + half < widest else None,
-        ),
+        location=inside(fit.location, [refit.location for refit in refits], *tried),
+        middle=inside(fit.middle, [refit.middle for refit in refits], *tried),
+        width=_decades(inside(float(np.log(fit.width)), log_widths, *bounds(cells)[_LOG_WIDTH])),
     )
 
 
-def location_interval(cells: Cells, fit: CurveFit, cutoff: float, points_per_gap: int = 2) -> Ends:
+def _decades(log_width: Ends) -> Ends:
+    """Return the ends of the N10-N90 width from those of log w."""
+    low, high = (None if end is None else DECADES * float(np.exp(end)) for end in log_width)
+    return low, high
+
+
+def location_interval(cells: Cells, fit: CurveFit, cutoff: float) -> Ends:
     """Profile-likelihood interval of the location (log10 of the scale).
 
     The profile is walked over the range tried, in steps of half a ladder gap. An end is None where
     the deviance is still below the cutoff at the smallest (largest) size.
     """
     sizes = cells.sizes
-    num = min(points_per_gap * (sizes.size - 1) + 1, _MAX_GRID)
+    num = min(2 * (sizes.size - 1) + 1, _MAX_GRID)
     grid = np.interp(np.linspace(0, sizes.size - 1, num), np.arange(sizes.size), sizes)
     inside = float(np.clip(fit.location, sizes[0], sizes[-1]))
 
@@ -121,11 +115,8 @@ def width_interval(cells: Cells, fit: CurveFit, cutoff: float) -> Ends:
     def dispersed(log_width: float) -> FloatArray:
         return starts(cells, locations, np.array([log_width]))
 
-    low, high = _walked(cells, fit, cutoff, _LOG_WIDTH, grid, float(np.log(fit.width)), dispersed)
-    return (
-        None if low is None else DECADES * float(np.exp(low)),
-        None if high is None else DECADES * float(np.exp(high)),
-    )
+    inside = float(np.log(fit.width))
+    return _decades(_walked(cells, fit, cutoff, _LOG_WIDTH, grid, inside, dispersed))
 
 
 def _walked(

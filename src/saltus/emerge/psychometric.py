@@ -28,6 +28,7 @@ CONCENTRATIONS = (0.02, 1e6)
 DECADES = 2 * float(np.log(9))
 _MAX_LAPSE = 0.2
 _MAX_STARTS = 16
+_POLISHED = 4
 
 
 @dataclass(frozen=True)
@@ -240,8 +241,8 @@ def polish(
     return found, -float(result.fun), bool(result.status != 1)
 
 
-def fit_curve(cells: Cells, num_polished: int = 4) -> CurveFit:
-    """Maximise the likelihood: dispersed starts, the best `num_polished` of them polished.
+def fit_curve(cells: Cells) -> CurveFit:
+    """Maximise the likelihood: dispersed starts, the best four of them polished.
 
     Needs at least two distinct sizes. Where the data separate, the width runs to its bound
     (1/60 of the smallest gap) and any location within the gap fits: the caller must report
@@ -249,7 +250,7 @@ def fit_curve(cells: Cells, num_polished: int = 4) -> CurveFit:
     """
     tried = starts(cells, spread_locations(cells))
     values, _ = log_likelihood(cells, tried)
-    chosen = np.argsort(-values, kind="stable")[:num_polished]
+    chosen = np.argsort(-values, kind="stable")[:_POLISHED]
     results = [polish(cells, tried[i]) for i in chosen]
     parameters, value, success = max(results, key=lambda result: result[1])
     location, log_width, log_concentration, lapse = (float(p) for p in parameters)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from saltus.emerge import psychometric
-from saltus.emerge.link import Link, fit_link
+from saltus.emerge.link import Link, find_link
 from saltus.emerge.logistic import BoolArray, Runs
 from saltus.emerge.sizelaw import FORMS, fit_size_law
 
@@ -179,34 +179,13 @@ def curve(seen: Ladder, like: Road | None = None) -> Road | Refusal:
     return Road(accuracy, told, int(cells.sizes.size) - 2)
 
 
-def interpolated(params: FloatArray, losses: FloatArray) -> TextLosses:
-    """Text losses given as an array (S,) at sizes (S,), straight in logs between; flat beyond.
-
-    They do not change when a size is left out: intervals are then of the link alone.
-    """
-    order = np.argsort(params)
-    log_params, log_losses = np.log(params[order]), np.log(losses[order])
-
-    def predicted(seen: tuple[float, ...], at: FloatArray) -> FloatArray:
-        return np.asarray(np.exp(np.interp(np.log(at), log_params, log_losses)))
-
-    return predicted
-
-
 def _link(seen: Ladder, loss: FloatArray, like: Road | None) -> Link | Refusal:
     """The pooled link of `loss` (C,), or why it cannot bear a prediction."""
     if like is None and (few := _too_few(seen)):
         return few
     runs = Runs(loss, seen.successes, seen.trials, seen.params, seen.guess)
-    needed = 2 if like is None else 1
-    if runs.risen < needed:
-        found = f"{runs.risen} of {runs.sizes.size} sizes leave guessing"
-        return Refusal(f"{found}, at least {needed} are needed to see the link rise")
-    link = fit_link(runs)
-    if not link.located:
-        where = ", ".join(link.bounds_hit) or "search"
-        return Refusal(f"the link is not fixed by the runs ({link.status}: {where})")
-    return link
+    link = find_link(runs, 2 if like is None else 1)
+    return Refusal(link) if isinstance(link, str) else link
 
 
 def _too_few(seen: Ladder) -> Refusal | None:

@@ -1,10 +1,9 @@
 """What a study says of its abilities beside thresholds and verdicts: the rest of `emergence.json`.
 
-Arms against each other, the collapse on the loss axis, tokens to learn against size, thresholds
-foretold from smaller sizes, and whether drawn answers agree with their probability.
+Arms against each other, accuracy against loss, the collapse on its axis, tokens to learn against
+size, thresholds foretold from smaller sizes, and whether draws agree with their probability.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -14,8 +13,9 @@ import pandas as pd
 from saltus.emerge.ability import summarise_emergence
 from saltus.emerge.agreement import compare_methods
 from saltus.emerge.arms import arm_table
-from saltus.emerge.collapse import collapse
+from saltus.emerge.collapse import Collapse, collapse, settle
 from saltus.emerge.foretell import foretell_table
+from saltus.emerge.links import link_rows
 from saltus.emerge.logistic import Runs
 from saltus.emerge.resolution import agreement_table
 from saltus.emerge.shape import shape_table
@@ -44,7 +44,8 @@ def summarise_study(
     found |= {
         "arms": arm_table(scores).to_dict("records"),
         "shapes": shape_table(scores).to_dict("records"),
-        "collapse": list(_collapses(scores)),
+        "links": link_rows(scores),
+        "collapse": _collapses(scores),
         "token_slopes": [
             {"task": task, "arm": arm, **asdict(slope_of_scores(cell))}
             for (task, arm), cell in scores.groupby(["task", "arm"], sort=True)
@@ -62,8 +63,10 @@ def summarise_study(
     return found, {"foretold": foretold}
 
 
-def _collapses(scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield the test of the collapse on text loss of every task and arm."""
+def _collapses(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the test of the collapse on text loss of every task and arm, p adjusted by Holm."""
+    names: list[dict[str, Any]] = []
+    found: list[Collapse] = []
     for (task, arm), cell in scores.dropna(subset=["loss_text"]).groupby(["task", "arm"]):
         runs = Runs(
             loss=cell["loss_text"].to_numpy(np.float64),
@@ -72,8 +75,6 @@ def _collapses(scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
             size=cell["params_nonembedding"].to_numpy(np.float64),
             guess=float(cell["guess_rate"].mean()),
         )
-        yield {
-            "task": task,
-            "arm": arm,
-            **asdict(collapse(runs, cell["seed"].to_numpy(np.float64))),
-        }
+        names.append({"task": task, "arm": arm})
+        found.append(collapse(runs, cell["seed"].to_numpy(np.float64)))
+    return [{**name, **asdict(each)} for name, each in zip(names, settle(found), strict=True)]

@@ -15,9 +15,7 @@ FloatArray = NDArray[np.float64]
 _NEEDED = ("params_nonembedding", "params_total", "tokens", "horizon", "loss_text")
 
 
-def lawful_text_losses(
-    runs: pd.DataFrame, minimum_tokens: int = 0, form: str = "chinchilla"
-) -> TextLosses:
+def lawful_text_losses(runs: pd.DataFrame, minimum_tokens: int = 0) -> TextLosses:
     """Predicted text loss (nats per token) at the longest horizon, from the sizes that are named.
 
     runs: usable rows of the `runs` or `scores` table (a run standing twice counts once). For each
@@ -49,7 +47,7 @@ def lawful_text_losses(
 
     def law(seen: tuple[float, ...]) -> Fit | str:
         rows = usable[usable["params_nonembedding"].isin(seen)]
-        law_form = FORMS[form]
+        law_form = FORMS["chinchilla"]
         points = len(rows.drop_duplicates(["params_total", "tokens"]))
         if rows["params_total"].nunique() < 4 or points < len(law_form.parameters) + 2:
             return f"{rows['params_total'].nunique()} sizes do not fix the law of text loss"

@@ -6,33 +6,29 @@ T is where a trunk (one seed of one size) first reaches the level. It is known o
 two horizons, or beyond the last: interval-censored records, as in `saltus.emerge.censored`, in a
 regression (accelerated failure time; Kalbfleisch and Prentice 2002, ch. 3; Tobin 1958 where only
 the end is cut). A record without width counts by its density, so that with nothing censored the fit
-is least squares. The sampling unit is the size: intervals are a delete-one-size jackknife.
+is least squares. The sampling unit is the size: intervals are a delete-one-size jackknife, t on the
+sizes that cross less two, since sizes that never cross only bound the line.
 
 Legend: C records, S sizes.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import optimize
 
-from saltus.emerge.censored import crossing_records
+from saltus.emerge.censored import crossing_records, log_share
 from saltus.emerge.labels import format_count
 from saltus.emerge.scores import require_columns
-from saltus.law.ends import jackknife_error
+from saltus.law.ends import DeleteOne
 
 FloatArray = NDArray[np.float64]
 
 MIN_SIZES = 3
 _PARAMETERS = 2  # a and b are what sizes determine
 _NARROWEST = 1e-3  # decades: a spread below it is none, the records are separated
-_TABLE_NEEDED = ("task", "arm", "axis", "size", "estimate", "low", "high", "censored", "status")
-TOKENS_COLUMNS = (
-    "task", "arm", "size", "params_nonembedding", "tokens", "low", "high", "censored", "status",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,13 +38,15 @@ class TokenSlope:
     status: `converged`, `separated` (no spread between trunks is left: the slope is known only
     within limits that the records do not give), or `refused`. slope: b; log_level: log10 tokens at
     `reference` parameters, the geometric mean of the sizes; spread: s in decades. Ends are the 95 %
-    jackknife, None below 4 sizes that cross or where a refit did not converge. Counts are of
-    records: exact, interval, right (never reached) and left (above from the start).
+    jackknife, None below 4 sizes that cross or where a refit did not converge. `num_crossing` of
+    the sizes have a crossing within the horizons. Counts are of records: exact, interval, right
+    (never reached) and left (above from the start).
     """
 
     status: str
     reason: str
     num_sizes: int
+    num_crossing: int
     num_exact: int
     num_interval: int
     num_right: int
@@ -59,23 +57,6 @@ class TokenSlope:
     slope_high: float | None = None
     log_level: float | None = None
     spread: float | None = None
-
-
-def tokens_table(thresholds: pd.DataFrame, params: Mapping[str, float]) -> pd.DataFrame:
-    """Thresholds along tokens of every task, arm and size, `TOKENS_COLUMNS`, by growing size.
-
-    params: non-embedding parameters of each size name. `tokens` is null unless crossed. Nothing is
-    left out. Raises TableError for a missing column and ValueError for a size without parameters.
-    """
-    require_columns(thresholds, "thresholds", _TABLE_NEEDED)
-    rows = thresholds[thresholds["axis"] == "tokens"].copy()
-    unknown = sorted(set(rows["size"]) - set(params))
-    if unknown:
-        raise ValueError(f"params: no entry for size {unknown[0]}")
-    rows["params_nonembedding"] = rows["size"].map(dict(params)).astype(np.float64)
-    rows["tokens"] = rows["estimate"]
-    order = ["task", "arm", "params_nonembedding"]
-    return rows.sort_values(order, ignore_index=True)[list(TOKENS_COLUMNS)]
 
 
 def slope_of_scores(cell: pd.DataFrame, level: float = 0.5) -> TokenSlope:
@@ -103,20 +84,23 @@ def token_slope(params: FloatArray, below: FloatArray, reached: FloatArray) -> T
     before it begins.
     """
     if not (below <= reached).all():
-        raise ValueError("reached: found a record that ends before it begins")
+        at = int(np.argmin(below <= reached))
+        found = f"found a record that ends at {reached[at]:g} tokens and begins at {below[at]:g}"
+        raise ValueError(f"reached: {found}, expected none that ends before it begins")
     x, reference = _centred(params)
     finite = np.isfinite(reached)
+    crossing = int(np.unique(params[finite & (below > 0)]).size)
     base = TokenSlope(
         status="refused",
         reason="",
         num_sizes=int(np.unique(params).size),
+        num_crossing=crossing,
         num_exact=int((below == reached).sum()),
         num_interval=int((finite & (below > 0) & (below < reached)).sum()),
         num_right=int((~finite).sum()),
         num_left=int((finite & (below == 0)).sum()),
         reference=reference,
     )
-    crossing = int(np.unique(params[finite & (below > 0)]).size)
     if crossing < MIN_SIZES:
         return replace(base, reason=f"{crossing} sizes cross, at least {MIN_SIZES} are needed")
     brackets = np.unique(np.stack([below, reached])[:, finite & (below > 0)], axis=1)
@@ -137,20 +121,18 @@ def token_slope(params: FloatArray, below: FloatArray, reached: FloatArray) -> T
     if not arrived:
         told = "the records leave no spread between trunks: level and slope are not fixed"
         return replace(fitted, status="separated", reason=told)
-    sizes = np.unique(params)
+    if crossing < _PARAMETERS + 2:
+        return replace(fitted, reason=f"no interval: {crossing} sizes cross, 4 are needed")
     parts = []
-    for size in sizes:
+    for size in np.unique(params):
         left = params != size
         part, part_arrived = _fit(x[left], ends[0][left], ends[1][left], whole)
         if not part_arrived:
             told = f"no interval: without the size of {size:.0f} parameters no spread is left"
             return replace(fitted, reason=told)
         parts.append(part[1])
-    if sizes.size < _PARAMETERS + 2:
-        return replace(fitted, reason=f"no interval: {sizes.size} sizes, at least 4 are needed")
-    quantile = float(stats.t.ppf(0.975, sizes.size - _PARAMETERS))
-    half = quantile * float(jackknife_error(np.array(parts)))
-    return replace(fitted, slope_low=float(whole[1]) - half, slope_high=float(whole[1]) + half)
+    slope_low, slope_high = DeleteOne(crossing - _PARAMETERS).ends(whole[1], np.array(parts))
+    return replace(fitted, slope_low=float(slope_low), slope_high=float(slope_high))
 
 
 def _centred(params: FloatArray) -> tuple[FloatArray, float]:
@@ -173,14 +155,11 @@ def log_likelihood(
     exact = low == high
     at = np.where(exact, u, 0.0)
     u, v = np.where(exact, 0.0, u), np.where(exact, 1.0, v)
-    flip = u > 0  # the difference is taken in the tail where it does not cancel
-    upper = special.log_ndtr(np.where(flip, -u, v))
-    lower = special.log_ndtr(np.where(flip, -v, u))
+    inside = log_share(u, v)
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_share = upper + np.log1p(-np.exp(lower - upper))
-        density = [np.exp(-(z**2) / 2 - log_share) / np.sqrt(2 * np.pi) for z in (u, v)]
+        density = [np.exp(-(z**2) / 2 - inside) / np.sqrt(2 * np.pi) for z in (u, v)]
     moment = [np.where(np.isfinite(z), z, 0.0) * d for z, d in zip((u, v), density, strict=True)]
-    each = np.where(exact, -(at**2) / 2 - theta[2] - np.log(2 * np.pi) / 2, log_share)
+    each = np.where(exact, -(at**2) / 2 - theta[2] - np.log(2 * np.pi) / 2, inside)
     d_mean = np.where(exact, at, density[0] - density[1]) / spread
     d_spread = np.where(exact, at**2 - 1, moment[0] - moment[1])
     return float(each.sum()), np.array([d_mean.sum(), (d_mean * x).sum(), d_spread.sum()])

@@ -40,7 +40,8 @@ def threshold_along_tokens(
     (which trunk), all (C,). With one trunk, or with all crossings in one gap, the bracket is the
     interval; otherwise the interval is the profile likelihood of the lognormal median with an
     F(1, R) cutoff (R trunks), and never narrower than the bracket of the median. If fewer than
-    half of the trunks reach the level the answer is "> largest". A trunk falls back if a Wilson
+    half of the trunks reach the level the answer is "> largest". The spread between trunks is None
+    unless the fit converged. A trunk falls back if a Wilson
     interval above the level is followed by one below it; if most trunks do, the status is
     `not monotone`. Raises ValueError as `threshold_along_scale`.
     """
@@ -75,11 +76,9 @@ def threshold_along_tokens(
 
     cutoff = float(stats.f.ppf(1 - ALPHA, 1, num_trunks))
     fit = censored.fit_median(records, horizons, cutoff)
-    base = replace(
-        base,
-        fit_status="converged",
-        width_decades=2 * float(stats.norm.ppf(0.9)) * fit.spread,
-    )
+    spread = 2 * float(stats.norm.ppf(0.9)) * fit.spread
+    settled = fit.status == "converged"
+    base = replace(base, fit_status=fit.status, width_decades=spread if settled else None)
     estimate = float(10**fit.log_median)
     low = None if fit.log_low is None or below == 0 else min(float(10**fit.log_low), below)
     unbounded = fit.log_high is None or not np.isfinite(reached)

@@ -1,15 +1,19 @@
 """Exact match against text loss, all sizes and horizons; and against what the loss allows.
 
-If ability depends on loss alone, sizes and horizons fall on one curve (Du et al. 2024). The last
-panel holds greedy exact match against the expected one, mean exp(−target NLL): points above the
+If ability depends on loss alone, sizes and horizons fall on one curve (Du et al. 2024): the link of
+`saltus.emerge.link` and its band, as `emergence.json` stores them. The last panel holds greedy exact match against the expected one, mean exp(−target NLL): points above the
 diagonal are the gain of greedy decoding, not a leap (Schaeffer et al. 2023).
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from scipy import stats
 
 from saltus.figure import style, words
@@ -17,6 +21,8 @@ from saltus.figure.tables import Tables
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 EXPECTED = ("expected", "")
+LINK = {"color": style.INK, "linewidth": 1.5}
+BAND = {"color": style.INK, "alpha": 0.13, "linewidth": 0}
 
 
 def rank_correlation(rows: pd.DataFrame) -> float:
@@ -50,6 +56,7 @@ def draw(tables: Tables) -> Figure:
             continue
         cell = scores[(scores["task"] == pair[0]) & (scores["arm"] == pair[1])]
         _points(axes, tables, cell, "loss_text")
+        _link(axes, tables, pair)
         style.subtitle(axes, words.task(pair[0]), pair[1] if len(tables.arms()) > 1 else "")
         axes.set_xlim(high + margin, low - margin)
         lowest = index + columns >= len(pairs)
@@ -62,6 +69,11 @@ def draw(tables: Tables) -> Figure:
                linestyle="none", label=f"{words.count(horizon)} tokens")
         for place, horizon in enumerate(horizons)
     ]  # fmt: skip
+    if any(_linked(tables, pair) for pair in pairs):
+        extra += [
+            Line2D([], [], label="one link of all", **LINK),
+            Patch(label="its 95 % band", **BAND),
+        ]
     style.size_legend(
         figure, tables, extra, sample=f"n = {words.plural(scores['run'].nunique(), 'run')}"
     )
@@ -77,6 +89,24 @@ def _points(axes: Axes, tables: Tables, rows: pd.DataFrame, column: str) -> None
                      marker=MARKERS[place % len(MARKERS)])  # fmt: skip
     if rows.empty:
         style.note(axes, "never scored")
+
+
+def _linked(tables: Tables, pair: tuple[str, str]) -> Mapping[str, Any] | None:
+    """Return the stored link of text loss of a task and arm, None where it was refused."""
+    for found in tables.emergence.get("links", ()):
+        if (found["task"], found["arm"], found["loss"]) == (*pair, "loss_text"):
+            return found if found["curve"] else None
+    return None
+
+
+def _link(axes: Axes, tables: Tables, pair: tuple[str, str]) -> None:
+    found = _linked(tables, pair)
+    if found is None:
+        return
+    curve = found["curve"]
+    if curve["low"] is not None:
+        axes.fill_between(curve["loss"], curve["low"], curve["high"], zorder=1, **BAND)
+    axes.plot(curve["loss"], curve["accuracy"], zorder=2, **LINK)
 
 
 def _expected(axes: Axes, tables: Tables, scores: pd.DataFrame) -> None:
@@ -104,6 +134,18 @@ def caption(tables: Tables) -> str:
         f"Exact match against text loss for {words.plural(runs, 'run')} of all sizes, seeds and "
         "horizons: where ability follows loss alone, colours and markers share one curve."
     ]
+    linked = [_linked(tables, pair) for pair in tables.tasks()]
+    drawn = [link for link in linked if link is not None]
+    if drawn:
+        bare = sum(link["intervals"] is None for link in drawn)
+        told = f"; {words.plural(bare, 'link')} without" if bare else ""
+        parts.append(
+            "Lines: one logistic link of all sizes and horizons, with its 95 % band (delete-one-size "
+            f"jackknife{told})."
+        )
+    refused = sum(link is None for link in linked)
+    if refused:
+        parts.append(f"No link is fixed for {words.plural(refused, 'panel')}.")
     if found:
         parts.append(f"Rank correlations (Spearman, n = {runs}): {'; '.join(found)}.")
     parts.append(
