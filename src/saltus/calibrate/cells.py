@@ -74,8 +74,8 @@ def gather(confidence: ArrayLike, correct: ArrayLike) -> Cells:
     cell = place[key]
     return Cells(
         count=found[held].astype(np.float64),
-        confidence=np.bincount(cell, conf),
-        hits=np.bincount(cell, right),
+        confidence=np.bincount(cell, conf).astype(np.float64),
+        hits=np.bincount(cell, right).astype(np.float64),
         width_bin=held // (NUM_BINS + 1) // NUM_CELLS,
         mass_bin=held % (NUM_BINS + 1),
         grid=held // (NUM_BINS + 1) % NUM_CELLS,

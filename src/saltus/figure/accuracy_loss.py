@@ -1,8 +1,9 @@
 """Exact match against text loss, all sizes and horizons; and against what the loss allows.
 
 If ability depends on loss alone, sizes and horizons fall on one curve (Du et al. 2024): the link of
-`saltus.emerge.link` and its band, as `emergence.json` stores them. The last panel holds greedy exact match against the expected one, mean exp(−target NLL): points above the
-diagonal are the gain of greedy decoding, not a leap (Schaeffer et al. 2023).
+`saltus.emerge.link` and its band, as `emergence.json` stores them. The last panel holds greedy exact
+match against the expected one, mean exp(−target NLL): points above the diagonal are the gain of
+greedy decoding, not a leap (Schaeffer et al. 2023).
 """
 
 from collections.abc import Mapping
@@ -21,8 +22,8 @@ from saltus.figure.tables import Tables
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 EXPECTED = ("expected", "")
-LINK = {"color": style.INK, "linewidth": 1.5}
-BAND = {"color": style.INK, "alpha": 0.13, "linewidth": 0}
+LINK: dict[str, Any] = {"color": style.INK, "linewidth": 1.5}
+BAND: dict[str, Any] = {"color": style.INK, "alpha": 0.13, "linewidth": 0}
 
 
 def rank_correlation(rows: pd.DataFrame) -> float:
@@ -140,8 +141,8 @@ def caption(tables: Tables) -> str:
         bare = sum(link["intervals"] is None for link in drawn)
         told = f"; {words.plural(bare, 'link')} without" if bare else ""
         parts.append(
-            "Lines: one logistic link of all sizes and horizons, with its 95 % band (delete-one-size "
-            f"jackknife{told})."
+            "Lines: one logistic link of all sizes and horizons, with its 95 % band "
+            f"(delete-one-size jackknife{told})."
         )
     refused = sum(link is None for link in linked)
     if refused:

@@ -123,8 +123,8 @@ def shapes(tables: Tables) -> Grid:
         ("ability", "linearity, greedy", "expected", "breakthroughness, greedy", "expected",
          "reason"),
         tuple(rows),
-        "Of means over seeds at the largest horizon (BIG-bench). Expected: mean exp(−NLL), which no "
-        "metric makes leap. Descriptions, not tests: neither knows scatter.",
+        "Of means over seeds at the largest horizon (BIG-bench). Expected: mean exp(−NLL), which "
+        "no metric makes leap. Descriptions, not tests: neither knows scatter.",
     )  # fmt: skip
 
 
@@ -168,7 +168,8 @@ def draws(tables: Tables) -> Grid:
     return Grid(
         "Drawn answers against their probability", "emergence.json: agreement",
         ("models", "answers drawn", "smallest p", "draws and probabilities"), rows,
-        "Answers at temperature 1 are right as often as exp(−NLL) of the target says, or p is small.",
+        "Answers at temperature 1 are right as often as exp(−NLL) of the target says, or p is "
+        "small.",
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from saltus.data.batches import Drill, Mixture
 from saltus.data.shards import alphabet_of
 from saltus.data.writing import BLANK, Alphabet, answer_width, as_text, write
 from saltus.errors import SaltusError
-from saltus.probe.arithmetic import Exam, make_exams
+from saltus.probe.exam import Exam, make_exams
 from saltus.probe.foreign.model import Foreign
 
 SYMBOLIC = Alphabet(tuple(range(13)), {"plain": 13}, 14)
