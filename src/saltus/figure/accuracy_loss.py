@@ -1,9 +1,9 @@
 """Exact match against text loss, all sizes and horizons; and against what the loss allows.
 
 If ability depends on loss alone, sizes and horizons fall on one curve (Du et al. 2024): the link of
-`saltus.emerge.link` and its band, as `emergence.json` stores them. The last panel holds greedy exact
-match against the expected one, mean exp(−target NLL): points above the diagonal are the gain of
-greedy decoding, not a leap (Schaeffer et al. 2023).
+`saltus.emerge.link` and its band, as `emergence.json` stores them. The last panel holds greedy
+exact match against the expected one, mean exp(−target NLL): points above the diagonal are the gain
+of greedy decoding, not a leap (Schaeffer et al. 2023).
 """
 
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ def draw(tables: Tables) -> Figure:
         if lowest:
             axes.set_xlabel("text loss (nats/token), falling →", fontsize=8.5)
     horizons = tables.horizons()
-    extra = [
+    extra: list[Any] = [
         Line2D([], [], color=style.SOFT, marker=MARKERS[place % len(MARKERS)], markersize=5,
                linestyle="none", label=f"{words.count(horizon)} tokens")
         for place, horizon in enumerate(horizons)

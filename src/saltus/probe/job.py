@@ -16,7 +16,7 @@ from saltus.probe.exam import make_exams
 from saltus.probe.noise import noise_table
 from saltus.probe.shifted import shifted_exams
 from saltus.probe.spec import ProbeSpec
-from saltus.probe.text import TextScores, prediction_table, score_text, temperature_of
+from saltus.probe.text import TextScores, domain_shift, prediction_table, score_text, temperature_of
 from saltus.train.checkpoint import load_stacked
 from saltus.train.job import checkpoint_name, load_alphabet, run_name
 from saltus.train.spec import TrainSpec
@@ -83,8 +83,7 @@ def run_probe(
             runs,
             domain,
             temperatures,
-            shift=None if domain in probe.training_domains else "domain",
-            severity=0 if domain in probe.training_domains else 1,
+            **domain_shift(domain, probe.training_domains),
         )
         for domain in probe.domains
     ]

@@ -3,7 +3,9 @@
 Legend: R replica, B window, T token, V vocabulary, n sampled position.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,6 +108,13 @@ def temperature_of(validation: TextScores) -> Tensor:
     return fit_temperature(
         validation.sampled_logits, validation.sampled_targets.expand(replicas, -1)
     )
+
+
+def domain_shift(domain: str, trained: Sequence[str]) -> dict[str, Any]:
+    """Return `shift` and `severity` of a domain: shifted where it is none of the `trained`."""
+    if domain in trained:
+        return {"shift": None, "severity": 0}
+    return {"shift": "domain", "severity": 1}
 
 
 def prediction_table(

@@ -56,12 +56,17 @@ def exported(
     spec, shards = make_spec((400,)), corpus_folder / "shards"
     tokenizer = corpus_folder / "tokenizer" / "tokenizer.json"
     run_job(spec, shards, folder / "train", folder / "states", CPU, "code")
-    run_probe(spec, PROBE, shards, folder / "train", folder / "probe", CPU)
+    run_probe(spec, PROBE, shards, tokenizer, folder / "train", folder / "probe", CPU)
     checkpoint = folder / "train" / "seed1-h25600.safetensors"
     arguments = [checkpoint, folder / RUN, "--tokenizer", tokenizer]
     assert main(["export", *map(str, arguments)]) == 0
     own = {name: read_table(folder / "probe" / f"{name}.parquet") for name in ORDER}
     own = {name: table[table["run"] == RUN] for name, table in own.items()}
+    own["items"] = own["items"][own["items"]["in_distribution"]]
+    clean = (
+        own["tokens"]["shift"].fillna("domain") == "domain"
+    )  # of noise no foreign model is asked
+    own["tokens"] = own["tokens"][clean]
     return Exported(spec, own, load_foreign(folder / RUN, CPU), tokenizer)
 
 

@@ -107,9 +107,9 @@ def test_a_table_made_in_parts_is_the_table(
     model: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = score_pages(model, pages_of(TEXT, model, 90), 20, 0)
-    whole = token_table(scores, "a", "text", torch.tensor([2.0]))
+    whole = token_table(scores, "a", "text", torch.tensor([2.0]), ("text",))
     monkeypatch.setattr("saltus.probe.foreign.text.LOGIT_BUDGET", 3 * model.vocabulary)
-    parts = token_table(scores, "a", "text", torch.tensor([2.0]))
+    parts = token_table(scores, "a", "text", torch.tensor([2.0]), ("text",))
     pd.testing.assert_frame_equal(whole, parts)
 
 

@@ -44,7 +44,8 @@ def probe_foreign(
                 }
             )
             if split == "test":
-                tokens.append(token_table(scores, model.name, domain, temperature))
+                table = token_table(scores, model.name, domain, temperature, texts.trained)
+                tokens.append(table)
     loss_table = pd.DataFrame(losses)
     return {
         "losses": loss_table,

@@ -19,7 +19,14 @@ from saltus.data.writing import BLANK
 from saltus.errors import CorpusError
 from saltus.probe.foreign.answers import FIT_LOGITS
 from saltus.probe.foreign.model import Foreign
-from saltus.probe.text import LOGIT_BUDGET, TextScores, prediction_table, temperature_of, windows_of
+from saltus.probe.text import (
+    LOGIT_BUDGET,
+    TextScores,
+    domain_shift,
+    prediction_table,
+    temperature_of,
+    windows_of,
+)
 
 
 @dataclass(frozen=True)
@@ -114,11 +121,15 @@ def text_temperature(model: Foreign, pages: Pages, sampled: int, seed: int) -> t
 
 
 def token_table(
-    scores: TextScores, run: str, domain: str, temperature: torch.Tensor
+    scores: TextScores, run: str, domain: str, temperature: torch.Tensor, trained: Sequence[str]
 ) -> pd.DataFrame:
-    """Return the `tokens` rows, made of some positions at a time: a vocabulary may be large."""
+    """Return the `tokens` rows, made of some positions at a time: a vocabulary may be large.
+
+    `trained` are the domains that are no shift.
+    """
     count, vocabulary = scores.sampled_logits.shape[1:]
     step = max(1, LOGIT_BUDGET // vocabulary)
+    shift = domain_shift(domain, trained)
     parts = []
     for first in range(0, count, step):
         part = slice(first, first + step)
@@ -130,6 +141,6 @@ def token_table(
             scores.sampled_targets[part],
             scores.sampled_documents[part],
         )
-        parts.append(prediction_table(some, [run], domain, temperature))
+        parts.append(prediction_table(some, [run], domain, temperature, **shift))
     table = pd.concat(parts, ignore_index=True)
     return table.sort_values("tempered", kind="stable", ignore_index=True)
