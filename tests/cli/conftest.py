@@ -54,6 +54,8 @@ def simulated_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(simulate(num_sizes=4, num_seeds=2, horizons=(524_288, 1_048_576), rates=False), results)
     stand_ins = {
         "tables/items.parquet": "large",
+        "tables/foretold.parquet": "copied, not read",
+        "tables/seeds.parquet": "copied, not read",
         "tables/tokens.parquet": "large",
         "figures/law-fit.svg": "drawn",
         "figures/law-fit.png": "drawn",
