@@ -55,8 +55,9 @@ def test_copies_small_tables_documents_and_figures_alone(finished: Path, referen
 ANOTHER = '{"machine": "another"}\n'
 
 
-def test_needs_what_the_figures_of_a_study_read() -> None:
-    assert {"runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability"} == {
+def test_needs_what_figures_and_report_of_a_study_cite() -> None:
+    read = {"runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability"}
+    assert read | {"foretold", "seeds"} == {
         name.removeprefix("tables/").removesuffix(".parquet")
         for name in NEEDED
         if name.startswith("tables/")

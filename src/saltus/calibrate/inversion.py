@@ -1,0 +1,177 @@
+"""Intervals of absolute errors by test inversion, and what a calibrated model would show.
+
+An absolute error is a sum of absolute values, T = sum_j |m_j|, of the signed gaps of bins or of the
+smoothed residual. Noise adds to it where the truth is near 0, so no bootstrap of it covers. Here
+
+    m_j = a s_j + e_j
+
+with e drawn at the model's own confidences, s a shape of miscalibration, and a its size. A size is
+kept if the observed T lies within the central 95 % of its distribution, and the sum of squares of m
+within 99 %; what the shape is, is not known, so the interval is of all sizes that any of four shapes
+keeps: the observed gaps, the same less one and two standard errors of noise, and equal gaps. The
+more evenly a gap is spread the less noise adds to T; the four reach from there to few bins.
+
+Binned errors are of the population gaps in these very bins. Coverage: docs/statistics.md.
+
+Legend: Q draws, J bins or grid cells, C cells of confidence, A sizes tried.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saltus.calibrate.cells import Cells
+from saltus.calibrate.smooth import NUM_CELLS, smooth, smooth_errors
+
+FloatArray = NDArray[np.float64]
+
+DRAWS = 400
+LEVEL = 0.95
+CONSISTENT = 0.005  # of the sum of squares, on either side
+THRESHOLDS = (0.0, 1.0, 2.0)  # standard errors of noise taken off the observed gaps
+NUM_SIZES = 33
+PASSES = 2  # the second between the ends and what is outside of them
+_TINY = 1e-300
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval; both ends null (nan) if it could not be formed."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class AbsoluteErrors:
+    """ECE of either binning and the smooth one, with intervals and the floor of each.
+
+    A floor is the mean of a perfectly calibrated model with these very confidences.
+    """
+
+    ece: float
+    ece_equal_mass: float
+    smooth_ece: float
+    intervals: dict[str, Interval]
+    floors: dict[str, float]
+
+
+def absolute_errors(
+    cells: Cells, design_effect: float = 1.0, *, draws: int = DRAWS, seed: int = 0
+) -> AbsoluteErrors:
+    """Return the absolute errors of `cells`.
+
+    design_effect: by what the variance of a bin's gap exceeds that of independent rows; intervals
+    have it, floors do not.
+    """
+    rng = np.random.default_rng(seed)
+    bins = {"ece": cells.width_bin, "ece_equal_mass": cells.mass_bin}
+    residuals = cells.residuals
+    on_grid = cells.on_grid(residuals)
+    observed = {name: float(np.abs(cells.gather(residuals, b)).sum()) for name, b in bins.items()}
+    observed["smooth_ece"] = float(smooth_errors(on_grid[None])[0])
+    calm = cells.confidence / cells.count
+    null = _noise(cells, calm, draws, rng)
+    floors = {name: float(np.abs(cells.gather(null, b)).sum(-1).mean()) for name, b in bins.items()}
+    floors["smooth_ece"] = float(smooth_errors(cells.on_grid(null[: draws // 4])).mean())
+
+    width = max(observed["smooth_ece"], 1 / on_grid.size)
+    field = smooth(on_grid, width)
+    mass = np.maximum(smooth(cells.on_grid(cells.count) / cells.rows, width), _TINY)
+    rate = np.clip(calm + (field / mass)[cells.grid], 0, 1)
+    noise = np.sqrt(design_effect) * _noise(cells, rate, draws, rng)
+    intervals = {}
+    for name, b in bins.items():
+        share = cells.gather(cells.count, b) / cells.rows
+        gaps, scatter = cells.gather(residuals, b), cells.gather(noise, b)
+        kept = _kept_shapes(gaps, scatter, _shapes(gaps, scatter, share))
+        # A shape of bins is as large as its sum.
+        values = [size * float(np.abs(shape).sum()) for shape, ends in kept for size in ends]
+        intervals[name] = _hull(values)
+    step = _step(width)
+    spread = smooth(cells.on_grid(noise), width)
+    shapes = _shapes(field, spread, mass)
+    seen = [_thinned(smooth(shape, width), step) for shape in shapes]
+    kept = _kept_shapes(_thinned(field, step), _thinned(spread, step), seen)
+    # What is seen of a shape is smoothed; how large it is, is its own smooth error.
+    raw = {id(after): before for before, after in zip(shapes, seen, strict=True)}
+    ends = [size * raw[id(shape)] for shape, sizes in kept for size in sizes]
+    intervals["smooth_ece"] = _hull(smooth_errors(np.stack(ends)).tolist() if ends else [])
+    return AbsoluteErrors(**observed, intervals=intervals, floors=floors)
+
+
+def _hull(values: list[float]) -> Interval:
+    """Return the interval of all values kept; [0, 0] of none: less was seen than noise gives."""
+    return Interval(min(values), max(values)) if values else Interval(0.0, 0.0)
+
+
+def _thinned(field: FloatArray, step: int) -> FloatArray:
+    """Return every `step`-th of a smoothed field (..., G), scaled to keep its sum."""
+    return field[..., step // 2 :: step] * step
+
+
+def _step(width: float) -> int:
+    """Return every how many cells a field smoothed at `width` is read: at least 4 in a width."""
+    finest = max(1, int(width * NUM_CELLS / 4))
+    return max(step for step in range(1, finest + 1) if NUM_CELLS % step == 0)
+
+
+def _noise(cells: Cells, rate: FloatArray, draws: int, rng: np.random.Generator) -> FloatArray:
+    """Draw sums of (y - p) / n by cell, (Q, C), rows right with probability `rate` (C,)."""
+    hits = rng.binomial(cells.count.astype(np.int64), rate, (draws, rate.size))
+    return (hits - cells.count * rate) / cells.rows
+
+
+def _shapes(observed: FloatArray, noise: FloatArray, share: FloatArray) -> list[FloatArray]:
+    """Return the shapes (J,) of miscalibration that are tried; `share` (J,) of rows, noise (Q, J)."""
+    deviation = np.sqrt((noise**2).mean(axis=0))
+    size = np.abs(observed)
+    shapes = [np.sign(observed) * np.maximum(size - k * deviation, 0) for k in THRESHOLDS]
+    shapes.append(np.where(observed < 0, -share, share))
+    return [shape for shape in shapes if shape.any()]
+
+
+def _kept_shapes(
+    observed: FloatArray, noise: FloatArray, shapes: list[FloatArray]
+) -> list[tuple[FloatArray, tuple[float, float]]]:
+    """Return the shapes of which a size is kept, with the least and the largest of them.
+
+    Those consistent in their sum of squares; all, if none is.
+    """
+    total, squares = float(np.abs(observed).sum()), float((observed**2).sum())
+    for limit in (squares, None):
+        found = [(shape, _kept(shape, noise, total, limit)) for shape in shapes]
+        kept = [(shape, ends) for shape, ends in found if ends is not None]
+        if kept:
+            return kept
+    return []
+
+
+def _kept(
+    shape: FloatArray, noise: FloatArray, total: float, squares: float | None
+) -> tuple[float, float] | None:
+    """Return the least and largest size of one shape that is kept, None if none is."""
+    reach = (total + float(np.abs(noise).sum(axis=1).mean())) / float(np.abs(shape).sum())
+    tail = (1 - LEVEL) / 2
+    ends: tuple[float, float] | None = None
+    edges = [(0.0, reach)]
+    for _ in range(PASSES):
+        sizes = np.unique(np.concatenate([np.linspace(*edge, NUM_SIZES) for edge in edges]))
+        inside = np.zeros(sizes.size, dtype=bool)
+        for place, size in enumerate(sizes):
+            gaps = size * shape + noise
+            below = float((np.abs(gaps).sum(axis=1) <= total).mean())
+            inside[place] = tail <= below <= 1 - tail
+            if squares is not None and inside[place]:
+                smaller = float(((gaps**2).sum(axis=1) <= squares).mean())
+                inside[place] = CONSISTENT <= smaller <= 1 - CONSISTENT
+        if not inside.any():
+            return ends
+        first, last = np.flatnonzero(inside)[[0, -1]]
+        ends = (float(sizes[first]), float(sizes[last]))
+        edges = [
+            (float(sizes[max(first - 1, 0)]), ends[0]),
+            (ends[1], float(sizes[min(last + 1, sizes.size - 1)])),
+        ]
+    return ends
