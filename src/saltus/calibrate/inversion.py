@@ -6,10 +6,11 @@ smoothed residual. Noise adds to it where the truth is near 0, so no bootstrap o
     m_j = a s_j + e_j
 
 with e drawn at the model's own confidences, s a shape of miscalibration, and a its size. A size is
-kept if the observed T lies within the central 95 % of its distribution, and the sum of squares of m
-within 99 %; what the shape is, is not known, so the interval is of all sizes that any of four shapes
-keeps: the observed gaps, the same less one and two standard errors of noise, and equal gaps. The
-more evenly a gap is spread the less noise adds to T; the four reach from there to few bins.
+kept if the observed T lies within the central 95 % of its distribution and, of bins, the sum of
+squares of m within 99 %. What the shape is, is not known, so the interval is of all sizes that any
+of four shapes keeps: the observed gaps, the same less one and two standard errors of noise, and
+equal gaps. The more evenly a gap is spread the less noise adds to T; the four reach from there to
+few bins.
 
 Binned errors are of the population gaps in these very bins. Coverage: docs/statistics.md.
 
@@ -93,7 +94,7 @@ def absolute_errors(
     spread = smooth(cells.on_grid(noise), width)
     shapes = _shapes(field, spread, mass)
     seen = [_thinned(smooth(shape, width), step) for shape in shapes]
-    kept = _kept_shapes(_thinned(field, step), _thinned(spread, step), seen)
+    kept = _kept_shapes(_thinned(field, step), _thinned(spread, step), seen, consistent=False)
     # What is seen of a shape is smoothed; how large it is, is its own smooth error.
     raw = {id(after): before for before, after in zip(shapes, seen, strict=True)}
     ends = [size * raw[id(shape)] for shape, sizes in kept for size in sizes]
@@ -124,7 +125,10 @@ def _noise(cells: Cells, rate: FloatArray, draws: int, rng: np.random.Generator)
 
 
 def _shapes(observed: FloatArray, noise: FloatArray, share: FloatArray) -> list[FloatArray]:
-    """Return the shapes (J,) of miscalibration that are tried; `share` (J,) of rows, noise (Q, J)."""
+    """Return the shapes (J,) of miscalibration that are tried.
+
+    share: (J,), of rows; noise: (Q, J).
+    """
     deviation = np.sqrt((noise**2).mean(axis=0))
     size = np.abs(observed)
     shapes = [np.sign(observed) * np.maximum(size - k * deviation, 0) for k in THRESHOLDS]
@@ -133,14 +137,15 @@ def _shapes(observed: FloatArray, noise: FloatArray, share: FloatArray) -> list[
 
 
 def _kept_shapes(
-    observed: FloatArray, noise: FloatArray, shapes: list[FloatArray]
+    observed: FloatArray, noise: FloatArray, shapes: list[FloatArray], *, consistent: bool = True
 ) -> list[tuple[FloatArray, tuple[float, float]]]:
     """Return the shapes of which a size is kept, with the least and the largest of them.
 
-    Those consistent in their sum of squares; all, if none is.
+    Those `consistent` in their sum of squares; all, if none is. A shape read off a smoothed field
+    and smoothed again is flatter than the truth's, and its squares say nothing.
     """
     total, squares = float(np.abs(observed).sum()), float((observed**2).sum())
-    for limit in (squares, None):
+    for limit in (squares, None) if consistent else (None,):
         found = [(shape, _kept(shape, noise, total, limit)) for shape in shapes]
         kept = [(shape, ends) for shape, ends in found if ends is not None]
         if kept:
@@ -152,7 +157,8 @@ def _kept(
     shape: FloatArray, noise: FloatArray, total: float, squares: float | None
 ) -> tuple[float, float] | None:
     """Return the least and largest size of one shape that is kept, None if none is."""
-    reach = (total + float(np.abs(noise).sum(axis=1).mean())) / float(np.abs(shape).sum())
+    # Noise takes at most its own sum off the total.
+    reach = (total + float(np.abs(noise).sum(axis=1).max())) / float(np.abs(shape).sum())
     tail = (1 - LEVEL) / 2
     ends: tuple[float, float] | None = None
     edges = [(0.0, reach)]
