@@ -114,6 +114,44 @@ def brier(confidence: ArrayLike, correct: ArrayLike) -> float:
     return float(((conf - right) ** 2).mean())
 
 
+@dataclass(frozen=True)
+class BrierParts:
+    """total = reliability - resolution + uncertainty + within (Murphy 1973; Stephenson 2008).
+
+    `within` is what bins hide, the variance of confidence within them less twice its covariance
+    with correctness; 0 where the rows of a bin share their confidence.
+    """
+
+    total: float
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within: float
+
+
+def brier_parts(confidence: ArrayLike, correct: ArrayLike, num_bins: int = NUM_BINS) -> BrierParts:
+    """Decompose the Brier score of (n,) predictions in bins of equal mass."""
+    conf, right = pair(confidence, correct)
+    counts, accuracy, mean = _gaps(conf, right, equal_mass_bins(conf, num_bins))
+    share, rate = counts / conf.size, float(right.mean())
+    total = float(((conf - right) ** 2).mean())
+    reliability = float((share * (mean - accuracy) ** 2).sum())
+    resolution = float((share * (accuracy - rate) ** 2).sum())
+    uncertainty = rate * (1 - rate)
+    within = total - (reliability - resolution + uncertainty)
+    return BrierParts(total, reliability, resolution, uncertainty, within)
+
+
+def over_error(confidence: ArrayLike, correct: ArrayLike, num_bins: int = NUM_BINS) -> float:
+    """OE = sum_b (n_b / n) confidence_b max(confidence_b - accuracy_b, 0) (Thulasidasan 2019).
+
+    Bins of equal width. Counts only over-confidence, more where confidence is high.
+    """
+    conf, right = pair(confidence, correct)
+    counts, accuracy, mean = _gaps(conf, right, equal_width_bins(conf, num_bins))
+    return float((counts * mean * np.maximum(mean - accuracy, 0)).sum() / conf.size)
+
+
 def negative_log_likelihood(confidence: ArrayLike, correct: ArrayLike) -> float:
     """Mean nats of the Bernoulli correctness under the confidence, clipped to [1e-6, 1 - 1e-6].
 

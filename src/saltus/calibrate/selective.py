@@ -47,3 +47,12 @@ def risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> RiskCoverage:
         excess_aurc=aurc - float(best.mean()),
         augrc=float(errors.mean()) / conf.size,
     )
+
+
+def coverage_at(curve: RiskCoverage, risk: float) -> float:
+    """Return the largest share of answers that can be given with an error rate of at most `risk`.
+
+    0 if even the most confident ones are wrong more often.
+    """
+    allowed = np.flatnonzero(curve.risk <= risk + 1e-12)
+    return float(curve.coverage[allowed[-1]]) if allowed.size else 0.0
