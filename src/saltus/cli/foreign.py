@@ -31,7 +31,10 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
-            row = json.loads(line)
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
             if not isinstance(row, dict):
                 raise ValueError(f"line {number}: found {line.strip()[:40]}, expected an object")
             rows.append(row)

@@ -20,6 +20,7 @@ COMMANDS = {
     "law": "fit a law to a table of anybody's runs, with its certificate and intervals",
     "advise": "the compute-optimal run of a fitted law, and the runs that would tell most",
     "emergence": "where an ability appears in a table of anybody's accuracies, with its doubt",
+    "calibration": "whether the confidences in a table of anybody's predictions are kept",
     "figures": "redraw the figures and the report of a folder from its tables alone",
     "export": "write a checkpoint in the format of Qwen3 for transformers",
     "publish": "copy a finished study's small tables and figures to results/reference",

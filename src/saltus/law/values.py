@@ -31,13 +31,22 @@ def positive(frame: pd.DataFrame, column: str) -> Array:
 
     Raises `TableError` that names the column and the first bad row.
     """
+    return between(frame, column, *RANGE, f"a number from {RANGE[0]:g} to {RANGE[1]:g}")
+
+
+def between(frame: pd.DataFrame, column: str, low: float, high: float, expected: str) -> Array:
+    """Return a column as numbers (n,) from `low` to `high`; of a column of truth values 0 and 1.
+
+    Raises `TableError` that names the column, the first bad row and what was `expected`.
+    """
     values = frame[column]
-    numbers = _numbers(values)
-    bad = ~((numbers >= RANGE[0]) & (numbers <= RANGE[1]))
+    truth = low <= 0 and high >= 1 and pd.api.types.is_bool_dtype(values.dtype)
+    numbers = values.to_numpy(float, na_value=np.nan) if truth else _numbers(values)
+    bad = ~((numbers >= low) & (numbers <= high))
     if bad.any():
         raise TableError(
             f"column {column}, {_place(frame, bad)}: found {_told(values[bad].iloc[0])}, expected "
-            f"a number from {RANGE[0]:g} to {RANGE[1]:g}{_more(bad)}"
+            f"{expected}{_more(bad)}"
         )
     return numbers
 
