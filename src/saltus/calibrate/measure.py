@@ -63,7 +63,8 @@ def measure(
 ) -> Measured:
     """Measure (n,) predictions; rows are independent if `cluster` is None.
 
-    NLL and Brier are of the binary correctness under the confidence. Raises ValueError as `saltus.calibrate.errors.pair`.
+    NLL and Brier are of the binary correctness under the confidence. Raises ValueError as
+    `saltus.calibrate.errors.pair`.
     """
     conf, right = errors.pair(confidence, correct)
     cells = gather(conf, right)
