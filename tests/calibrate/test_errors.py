@@ -3,16 +3,27 @@
 import numpy as np
 import pytest
 
+from saltus.calibrate.cells import gather, groups_of
 from saltus.calibrate.errors import (
-    bias_floor,
     brier,
-    cluster_intervals,
     equal_mass_bins,
     expected_calibration_error,
     l2_squared_debiased,
     negative_log_likelihood,
     overconfidence,
 )
+from saltus.calibrate.inversion import binned_errors
+from saltus.calibrate.resampling import interval, mean_draws, resampling_weights
+
+
+def floor_of(confidence: np.ndarray, seed: int = 0) -> float:
+    return binned_errors(gather(confidence, confidence > 0.5), seed=seed).floors["ece"]
+
+
+def cluster_interval(values: np.ndarray, cluster: np.ndarray, draws: int, seed: int = 0):  # type: ignore[no-untyped-def]
+    group, num = groups_of(cluster, len(values), seed)
+    weights = resampling_weights(num, draws, np.random.default_rng(seed))
+    return interval(mean_draws(values[:, None], group, weights, num)[:, 0])
 
 
 def calibrated(seed: int, n: int, sharp: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +63,7 @@ def test_ece_equals_torchmetrics(seed: int) -> None:
     ],
 )
 def test_bias_floor_of_a_calibrated_model(n: int, sharp: bool, floor: float) -> None:
-    floors = [bias_floor(calibrated(seed, n, sharp)[0], seed=seed) for seed in range(5)]
+    floors = [floor_of(calibrated(seed, n, sharp)[0], seed) for seed in range(5)]
     assert np.mean(floors) == pytest.approx(floor, abs=0.0015)
 
 
@@ -106,7 +117,7 @@ def test_ties_share_a_bin_and_rows_have_no_order() -> None:
     assert l2_squared_debiased(confidence, correct) == pytest.approx(
         l2_squared_debiased(confidence[order], correct[order])
     )
-    assert bias_floor(confidence) == bias_floor(confidence[order])
+    assert floor_of(confidence) == floor_of(confidence[order])
 
 
 def test_equal_mass_bins_are_equal_and_hold_two_rows_or_more() -> None:
@@ -126,27 +137,19 @@ def test_cluster_bootstrap_covers_the_signed_gap() -> None:
         shift = 0.12 * rng.normal(size=60)[document]
         confidence = rng.uniform(0.4, 0.9, document.size)
         chance = np.clip(confidence - 0.05 + shift, 0, 1)
-        gap = (confidence - (rng.random(document.size) < chance))[:, None]
-        (interval,) = cluster_intervals(gap, document, draws=300, seed=seed)
-        covered += interval.low <= 0.05 <= interval.high
-        (naive,) = cluster_intervals(gap, np.arange(document.size), draws=200, seed=seed)
+        gap = confidence - (rng.random(document.size) < chance)
+        ends = cluster_interval(gap, document, 300, seed)
+        covered += ends.low <= 0.05 <= ends.high
+        naive = cluster_interval(gap, np.arange(document.size), 200, seed)
         by_row += naive.low <= 0.05 <= naive.high
     assert covered / num >= 0.90
     assert by_row < covered
 
 
-def test_gathered_clusters_and_known_weights_do_not_change_the_interval() -> None:
-    rng = np.random.default_rng(3)
-    values = rng.normal(size=(6000, 2))
-    (first, _) = cluster_intervals(values, np.arange(6000), draws=500)
-    half = 1.96 / np.sqrt(6000)
-    assert first.high - first.low == pytest.approx(2 * half, rel=0.12)
-    known: dict[int, np.ndarray] = {}
-    assert cluster_intervals(values, np.arange(6000) // 10, known_weights=known) == (
-        cluster_intervals(values, np.arange(6000) // 10, known_weights=known)
-    )
-    assert list(known) == [600]
-    assert np.isnan(cluster_intervals(values, np.zeros(6000))[0].low)
+def test_gathered_clusters_do_not_change_the_interval() -> None:
+    values = np.random.default_rng(3).normal(size=6000)
+    found = cluster_interval(values, np.arange(6000), 500)
+    assert found.high - found.low == pytest.approx(2 * 1.96 / np.sqrt(6000), rel=0.12)
 
 
 def test_impossible_input_is_refused() -> None:

@@ -69,7 +69,7 @@ def test_an_error_below_what_noise_gives_is_at_most_small() -> None:
     confidence = np.repeat([0.25, 0.5, 0.75], 400)
     correct = np.concatenate([np.arange(400) < share * 400 for share in (0.25, 0.5, 0.75)])
     found = absolute_errors(gather(confidence, correct))
-    assert found.ece == pytest.approx(0)
+    assert found.errors["ece"] == pytest.approx(0)
     for name in NAMES:
         assert found.intervals[name].low == 0
         assert found.intervals[name].high < 0.03

@@ -15,9 +15,6 @@ IntArray = NDArray[np.int64]
 
 NUM_BINS = 15
 PROBABILITY_CLIP = 1e-6
-_MAX_CLUSTERS = 2000
-_FLOOR_BUDGET = 200_000
-_FLOOR_MIN_DRAWS = 40
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def expected_calibration_error(
 ) -> float:
     """ECE = sum_b (n_b / n) |accuracy_b - confidence_b| (Naeini 2015; Guo 2017).
 
-    Biased upwards: hold it against `bias_floor` at the same n and confidences.
+    Biased upwards: hold it against its floor at the same n and confidences (`inversion`).
     """
     conf, right = pair(confidence, correct)
     bins = equal_mass_bins(conf, num_bins) if equal_mass else equal_width_bins(conf, num_bins)
@@ -166,90 +163,3 @@ def overconfidence(confidence: ArrayLike, correct: ArrayLike) -> float:
     """Signed gap: mean confidence - accuracy; positive if the model trusts itself too much."""
     conf, right = pair(confidence, correct)
     return float(conf.mean() - right.mean())
-
-
-def bias_floor(
-    confidence: ArrayLike,
-    num_bins: int = NUM_BINS,
-    draws: int = 200,
-    seed: int = 0,
-) -> float:
-    """Mean equal-width ECE of a perfectly calibrated model with these very confidences.
-
-    Correctness is drawn as Bernoulli(confidence), `draws` times (fewer, at least 40, once draws × n
-    would pass 200,000: the mean settles as n grows). About .038 at n = 1,000 for uniform
-    confidences and .027 for Beta(8, 2).
-    """
-    conf, _ = pair(confidence, np.zeros(np.shape(confidence)))
-    conf = np.sort(conf)
-    bins = equal_width_bins(conf, num_bins)
-    starts = np.flatnonzero(np.diff(bins, prepend=-1))
-    expected = np.add.reduceat(conf, starts)
-    rng = np.random.default_rng(seed)
-    draws = int(np.clip(_FLOOR_BUDGET // conf.size, min(_FLOOR_MIN_DRAWS, draws), draws))
-    total = 0.0
-    for _ in range(draws):
-        hits = np.add.reduceat(rng.random(conf.size) < conf, starts, dtype=np.float64)
-        total += float(np.abs(hits - expected).sum()) / conf.size
-    return total / draws
-
-
-def cluster_means(
-    values: FloatArray,
-    cluster: ArrayLike,
-    draws: int = 400,
-    seed: int = 0,
-    known_weights: dict[int, FloatArray] | None = None,
-) -> FloatArray:
-    """Bootstrap means of `values` under resampling of whole clusters.
-
-    values: (n, K), one column per statistic that is a mean over rows; cluster: (n,), the document
-    or item of each row. Returns (draws, K). A draw gives each cluster a multinomial weight. Beyond
-    2,000 clusters they are first gathered, at random, into 2,000 groups, which bounds the cost and
-    leaves the variance unchanged in expectation. `known_weights` keeps the weights by number of
-    clusters between calls of one draws and seed; the result is the same without.
-    """
-    _, index = np.unique(np.asarray(cluster), return_inverse=True)
-    num_clusters = int(index.max()) + 1
-    if num_clusters > _MAX_CLUSTERS:
-        shuffled = np.random.default_rng(seed).permutation(num_clusters)
-        index = (shuffled % _MAX_CLUSTERS)[index]
-        num_clusters = _MAX_CLUSTERS
-    weights = None if known_weights is None else known_weights.get(num_clusters)
-    if weights is None:
-        weights = resampling_weights(num_clusters, draws, np.random.default_rng(seed))
-        if known_weights is not None:
-            known_weights[num_clusters] = weights
-    rows = np.column_stack([np.ones(values.shape[0]), values])
-    sums = np.stack([np.bincount(index, column, num_clusters) for column in rows.T], axis=1)
-    totals = weights @ sums
-    means: FloatArray = totals[:, 1:] / totals[:, :1]
-    return means
-
-
-def resampling_weights(num_clusters: int, draws: int, rng: np.random.Generator) -> FloatArray:
-    """Multinomial weights, (draws, num_clusters): how often each cluster is drawn."""
-    picks = rng.integers(0, num_clusters, (draws, num_clusters))
-    picks += np.arange(draws)[:, None] * num_clusters
-    counts = np.bincount(picks.ravel(), minlength=draws * num_clusters)
-    return counts.reshape(draws, num_clusters).astype(np.float64)
-
-
-def cluster_intervals(
-    values: FloatArray,
-    cluster: ArrayLike,
-    level: float = 0.95,
-    draws: int = 400,
-    seed: int = 0,
-    known_weights: dict[int, FloatArray] | None = None,
-) -> list[Interval]:
-    """Percentile intervals of the K column means of `values` (n, K); nan with one cluster.
-
-    Arguments as in `cluster_means`. Meant for signed gap, Brier and NLL, which are means over
-    rows; never for ECE, whose percentile bootstrap covers 0 % when the truth is 0.
-    """
-    if np.unique(np.asarray(cluster)).size < 2:
-        return [Interval(float("nan"), float("nan"))] * values.shape[1]
-    means = cluster_means(values, cluster, draws, seed, known_weights)
-    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    return [Interval(float(a), float(b)) for a, b in zip(low, high, strict=True)]

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saltus.calibrate.cells import Cells
+from saltus.calibrate.errors import Interval
 from saltus.calibrate.smooth import NUM_CELLS, smooth, smooth_errors
 
 FloatArray = NDArray[np.float64]
@@ -37,69 +38,89 @@ _TINY = 1e-300
 
 
 @dataclass(frozen=True)
-class Interval:
-    """An interval; both ends null (nan) if it could not be formed."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class AbsoluteErrors:
-    """ECE of either binning and the smooth one, with intervals and the floor of each.
+    """Absolute errors by name, with the interval and the floor of each.
 
     A floor is the mean of a perfectly calibrated model with these very confidences.
     """
 
-    ece: float
-    ece_equal_mass: float
-    smooth_ece: float
+    errors: dict[str, float]
     intervals: dict[str, Interval]
     floors: dict[str, float]
+
+
+def binned_errors(
+    cells: Cells, design_effect: float = 1.0, *, draws: int = DRAWS, seed: int = 0
+) -> AbsoluteErrors:
+    """Return `ece` and `ece_equal_mass` of `cells`.
+
+    design_effect: by what the variance of a bin's gap exceeds that of independent rows; intervals
+    have it, floors do not.
+    """
+    null, noise = _both_noises(cells, _width(cells), design_effect, draws, seed)
+    return _binned(cells, null, noise)
 
 
 def absolute_errors(
     cells: Cells, design_effect: float = 1.0, *, draws: int = DRAWS, seed: int = 0
 ) -> AbsoluteErrors:
-    """Return the absolute errors of `cells`.
-
-    design_effect: by what the variance of a bin's gap exceeds that of independent rows; intervals
-    have it, floors do not.
-    """
-    rng = np.random.default_rng(seed)
-    bins = {"ece": cells.width_bin, "ece_equal_mass": cells.mass_bin}
-    residuals = cells.residuals
-    on_grid = cells.on_grid(residuals)
-    observed = {name: float(np.abs(cells.gather(residuals, b)).sum()) for name, b in bins.items()}
-    observed["smooth_ece"] = float(smooth_errors(on_grid[None])[0])
-    calm = cells.confidence / cells.count
-    null = _noise(cells, calm, draws, rng)
-    floors = {name: float(np.abs(cells.gather(null, b)).sum(-1).mean()) for name, b in bins.items()}
-    floors["smooth_ece"] = float(smooth_errors(cells.on_grid(null[: draws // 4])).mean())
-
-    width = max(observed["smooth_ece"], 1 / on_grid.size)
-    field = smooth(on_grid, width)
-    mass = np.maximum(smooth(cells.on_grid(cells.count) / cells.rows, width), _TINY)
-    rate = np.clip(calm + (field / mass)[cells.grid], 0, 1)
-    noise = np.sqrt(design_effect) * _noise(cells, rate, draws, rng)
-    intervals = {}
-    for name, b in bins.items():
-        share = cells.gather(cells.count, b) / cells.rows
-        gaps, scatter = cells.gather(residuals, b), cells.gather(noise, b)
-        kept = _kept_shapes(gaps, scatter, _shapes(gaps, scatter, share))
-        # A shape of bins is as large as its sum.
-        values = [size * float(np.abs(shape).sum()) for shape, ends in kept for size in ends]
-        intervals[name] = _hull(values)
+    """Return the binned errors as `binned_errors` does, and `smooth_ece`."""
+    width = _width(cells)
+    null, noise = _both_noises(cells, width, design_effect, draws, seed)
+    binned = _binned(cells, null, noise)
+    on_grid = cells.on_grid(cells.residuals)
+    value = float(smooth_errors(on_grid[None])[0])
+    floor = float(smooth_errors(cells.on_grid(null[: draws // 4])).mean())
     step = _step(width)
-    spread = smooth(cells.on_grid(noise), width)
-    shapes = _shapes(field, spread, mass)
+    field, spread = smooth(on_grid, width), smooth(cells.on_grid(noise), width)
+    shapes = _shapes(field, spread, _mass(cells, width))
     seen = [_thinned(smooth(shape, width), step) for shape in shapes]
     kept = _kept_shapes(_thinned(field, step), _thinned(spread, step), seen, consistent=False)
     # What is seen of a shape is smoothed; how large it is, is its own smooth error.
     raw = {id(after): before for before, after in zip(shapes, seen, strict=True)}
     ends = [size * raw[id(shape)] for shape, sizes in kept for size in sizes]
-    intervals["smooth_ece"] = _hull(smooth_errors(np.stack(ends)).tolist() if ends else [])
-    return AbsoluteErrors(**observed, intervals=intervals, floors=floors)
+    found = _hull(smooth_errors(np.stack(ends)).tolist() if ends else [])
+    return AbsoluteErrors(
+        {**binned.errors, "smooth_ece": value},
+        {**binned.intervals, "smooth_ece": found},
+        {**binned.floors, "smooth_ece": floor},
+    )
+
+
+def _binned(cells: Cells, null: FloatArray, noise: FloatArray) -> AbsoluteErrors:
+    found = AbsoluteErrors({}, {}, {})
+    for name, bins in (("ece", cells.width_bin), ("ece_equal_mass", cells.mass_bin)):
+        gaps, scatter = cells.gather(cells.residuals, bins), cells.gather(noise, bins)
+        share = cells.gather(cells.count, bins) / cells.rows
+        kept = _kept_shapes(gaps, scatter, _shapes(gaps, scatter, share))
+        # A shape of bins is as large as its sum.
+        values = [size * float(np.abs(shape).sum()) for shape, ends in kept for size in ends]
+        found.errors[name] = float(np.abs(gaps).sum())
+        found.intervals[name] = _hull(values)
+        found.floors[name] = float(np.abs(cells.gather(null, bins)).sum(axis=-1).mean())
+    return found
+
+
+def _width(cells: Cells) -> float:
+    """Return the smooth error, the bandwidth at which the residual is read; a cell at least."""
+    residuals = cells.on_grid(cells.residuals)
+    return max(float(smooth_errors(residuals[None])[0]), 1 / NUM_CELLS)
+
+
+def _mass(cells: Cells, width: float) -> FloatArray:
+    return np.maximum(smooth(cells.on_grid(cells.count) / cells.rows, width), _TINY)
+
+
+def _both_noises(
+    cells: Cells, width: float, design_effect: float, draws: int, seed: int
+) -> tuple[FloatArray, FloatArray]:
+    """Draw sums of (y - p) / n by cell, (Q, C): of a calibrated model, and of the one at hand."""
+    rng = np.random.default_rng(seed)
+    calm = cells.confidence / cells.count
+    off = smooth(cells.on_grid(cells.residuals), width) / _mass(cells, width)
+    rate = np.clip(calm + off[cells.grid], 0, 1)
+    null = _noise(cells, np.clip(calm, 0, 1), draws, rng)
+    return null, np.sqrt(design_effect) * _noise(cells, rate, draws, rng)
 
 
 def _hull(values: list[float]) -> Interval:

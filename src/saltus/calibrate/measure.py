@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 
 from saltus.calibrate import errors, resampling
 from saltus.calibrate.cells import gather, groups_of
-from saltus.calibrate.inversion import Interval, absolute_errors
+from saltus.calibrate.errors import Interval
+from saltus.calibrate.inversion import absolute_errors
 from saltus.calibrate.selective import coverage_at, risk_coverage
 
 BOOTSTRAPS = 1000
@@ -104,10 +105,10 @@ def measure(
         num_clusters=clusters,
         accuracy=float(right.mean()),
         confidence=float(conf.mean()),
-        ece=absolute.ece,
-        ece_equal_mass=absolute.ece_equal_mass,
+        ece=absolute.errors["ece"],
+        ece_equal_mass=absolute.errors["ece_equal_mass"],
         l2_squared_debiased=squared,
-        smooth_ece=absolute.smooth_ece,
+        smooth_ece=absolute.errors["smooth_ece"],
         brier=parts,
         nll=float(estimates[2]),
         overconfidence=float(estimates[0]),

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from saltus.calibrate.errors import NUM_BINS, equal_width_bins, pair, resampling_weights
+from saltus.calibrate.errors import NUM_BINS, equal_width_bins, pair
+from saltus.calibrate.resampling import resampling_weights
 from saltus.emerge.scores import wilson
 
 FloatArray = NDArray[np.float64]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saltus.calibrate.cells import Cells
-from saltus.calibrate.inversion import Interval
+from saltus.calibrate.errors import Interval
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

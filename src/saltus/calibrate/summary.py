@@ -1,33 +1,25 @@
-"""The `calibration` and `reliability` tables, from next tokens and from answers.
+"""The tables of calibration by run: `calibration` in distribution, `calibration_shift` elsewhere.
 
-Two levels, never mixed: `token` (top-1 confidence on held-out text, clustered by document) and
-`answer` (product of the answer's token probabilities on arithmetic within the training
-distribution, clustered by item; `answer:<task>:<arm>` for one task and arm).
+Levels as in `levels`. By run, so that seeds show their spread; what needs many predictions stands
+in the tables by size (`sizes`).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from saltus.calibrate import errors
+from saltus.calibrate import errors, resampling
+from saltus.calibrate.cells import gather, groups_of
+from saltus.calibrate.inversion import binned_errors
+from saltus.calibrate.levels import RUN, Group, groups, indexed_runs
 from saltus.calibrate.reliability import reliability_bins
-from saltus.emerge.scores import require_columns
-from saltus.errors import TableError
+from saltus.calibrate.selective import risk_coverage
+from saltus.calibrate.smooth import smooth_errors
 
 MIN_ROWS = 30
-_RUN = (
-    "run",
-    "size",
-    "seed",
-    "horizon",
-    "params_nonembedding",
-    "params_total",
-    "loss_text",
-)
 CALIBRATION_COLUMNS = (
-    *_RUN,
+    *RUN,
     "level",
     "tempered",
     "temperature",
@@ -36,16 +28,23 @@ CALIBRATION_COLUMNS = (
     "confidence",
     "ece",
     "ece_equal_mass",
+    "smooth_ece",
     "l2_squared_debiased",
     "brier",
     "nll",
     "overconfidence",
+    "over_error",
+    "aurc",
+    "excess_aurc",
     "floor_ece",
+    "ece_low",
+    "ece_high",
     "overconfidence_low",
     "overconfidence_high",
     "brier_low",
     "brier_high",
 )
+SHIFT_COLUMNS = (*CALIBRATION_COLUMNS, "shift", "severity")
 RELIABILITY_COLUMNS = (
     "size",
     "params_nonembedding",
@@ -61,23 +60,6 @@ RELIABILITY_COLUMNS = (
     "accuracy_high",
     "share",
 )
-_TOKENS = ("run", "domain", "document", "temperature", "confidence", "correct", "nll", "brier")
-_ITEMS = ("run", "task", "arm", "item", "exact", "confidence", "in_distribution")
-
-
-@dataclass(frozen=True)
-class Group:
-    """Predictions of one run at one level; all arrays (n,). `nll` and `brier` are per row."""
-
-    run: str
-    level: str
-    tempered: bool
-    temperature: float
-    confidence: errors.FloatArray
-    correct: errors.FloatArray
-    cluster: errors.IntArray
-    nll: errors.FloatArray
-    brier: errors.FloatArray
 
 
 def summarise_calibration(
@@ -98,15 +80,33 @@ def summarise_calibration(
     bootstraps. A group of fewer than 30 rows keeps n, accuracy and confidence and has null errors.
     Raises TableError for a missing column.
     """
-    runs_by_name = _indexed_runs(runs)
-    described = runs_by_name.to_dict("index")
-    weights: dict[int, errors.FloatArray] = {}
+    found = groups(tokens, items, runs, domains, by_task=True)
+    return _table(found, runs, CALIBRATION_COLUMNS, draws, seed)
+
+
+def summarise_shift(
+    tokens: pd.DataFrame, items: pd.DataFrame, runs: pd.DataFrame, draws: int = 300, seed: int = 0
+) -> pd.DataFrame:
+    """The same of every shift and severity that a run was asked, with the temperature it had.
+
+    The temperature is that of validation in distribution. Raises as `summarise_calibration`.
+    """
+    found = groups(tokens, items, runs, shifted=True)
+    return _table(found, runs, SHIFT_COLUMNS, draws, seed)
+
+
+def _table(
+    found: Iterable[Group], runs: pd.DataFrame, columns: Sequence[str], draws: int, seed: int
+) -> pd.DataFrame:
+    described = indexed_runs(runs).to_dict("index")
     rows = [
-        {"run": group.run, **described[group.run], **_row(group, draws, seed, weights)}
-        for group in _groups(tokens, items, runs, domains, by_task=True)
-    ]
-    table = pd.DataFrame(rows, columns=list(CALIBRATION_COLUMNS))
+        {"run": group.run, **described[group.run], **_row(group, draws, seed),
+         "shift": group.shift, "severity": group.severity}
+        for group in found
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=list(columns))
     order = ["params_nonembedding", "horizon", "seed", "run", "level", "tempered"]
+    order += [name for name in ("shift", "severity") if name in columns]
     return table.sort_values(order, ignore_index=True, kind="stable")
 
 
@@ -122,22 +122,22 @@ def summarise_reliability(
     Wilson bars take rows as independent (see `reliability_bins`). Raises as
     `summarise_calibration`.
     """
-    runs_by_name = _indexed_runs(runs)
+    runs_by_name = indexed_runs(runs)
     latest = runs.loc[runs["horizon"] == runs.groupby("size")["horizon"].transform("max")]
     pooled: dict[tuple[str, str, bool], list[Group]] = {}
-    for group in _groups(tokens, items, latest, domains, by_task=False):
+    for group in groups(tokens, items, latest, domains):
         size = str(runs_by_name.loc[group.run, "size"])
         pooled.setdefault((size, group.level, group.tempered), []).append(group)
     tables = []
-    for (size, level, tempered), groups in pooled.items():
+    for (size, level, tempered), parts in pooled.items():
         bins = reliability_bins(
-            np.concatenate([group.confidence for group in groups]),
-            np.concatenate([group.correct for group in groups]),
+            np.concatenate([group.confidence for group in parts]),
+            np.concatenate([group.correct for group in parts]),
         )
         table = pd.DataFrame(
             {
                 "size": size,
-                "params_nonembedding": runs_by_name.loc[groups[0].run, "params_nonembedding"],
+                "params_nonembedding": runs_by_name.loc[parts[0].run, "params_nonembedding"],
                 "level": level,
                 "tempered": tempered,
                 "bin": np.arange(bins.count.size),
@@ -158,87 +158,7 @@ def summarise_reliability(
     return pd.concat(tables).sort_values(order, ignore_index=True)[list(RELIABILITY_COLUMNS)]
 
 
-def _indexed_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    require_columns(runs, "runs", _RUN)
-    if runs["run"].duplicated().any():
-        twice = runs.loc[runs["run"].duplicated(), "run"].iloc[0]
-        raise TableError(f"runs: '{twice}' stands in two rows, expected one row per run")
-    indexed: pd.DataFrame = runs[list(_RUN)].set_index("run")
-    return indexed
-
-
-def _groups(
-    tokens: pd.DataFrame,
-    items: pd.DataFrame,
-    runs: pd.DataFrame,
-    domains: Sequence[str] | None,
-    by_task: bool,
-) -> Iterator[Group]:
-    require_columns(tokens, "tokens", _TOKENS)
-    require_columns(items, "items", _ITEMS)
-    text = tokens[tokens["run"].isin(runs["run"])]
-    if "shift" in text.columns:
-        text = text[text["shift"].isna()]
-    if domains is not None:
-        text = text[text["domain"].isin(list(domains))]
-    if "tempered" not in text.columns:
-        text = text.assign(tempered=text["temperature"] != 1.0)
-    for (run, kind), rows in text.groupby(["run", "tempered"], sort=True):
-        temperature, tempered = float(rows["temperature"].iloc[0]), bool(kind)
-        document = rows["domain"].astype(str) + "/" + rows["document"].astype(str)
-        yield Group(
-            run=str(run),
-            level="token",
-            tempered=tempered,
-            temperature=temperature,
-            confidence=_unit(rows["confidence"]),
-            correct=rows["correct"].to_numpy(np.float64),
-            cluster=pd.factorize(document, sort=True)[0].astype(np.int64),
-            nll=rows["nll"].to_numpy(np.float64),
-            brier=rows["brier"].to_numpy(np.float64),
-        )
-    answers = items[items["run"].isin(runs["run"]) & items["in_distribution"].astype(bool)]
-    for run, rows in answers.groupby("run", sort=True):
-        known = "temperature" in rows.columns
-        temperature = float(rows["temperature"].iloc[0]) if known else float("nan")
-        yield from _answer_groups(str(run), "answer", rows, temperature)
-        if by_task:
-            for (task, arm), cell in rows.groupby(["task", "arm"], sort=True):
-                yield from _answer_groups(str(run), f"answer:{task}:{arm}", cell, temperature)
-
-
-def _answer_groups(run: str, level: str, rows: pd.DataFrame, temperature: float) -> Iterator[Group]:
-    """The rows at temperature 1, and tempered if every row has a tempered confidence."""
-    correct = rows["exact"].to_numpy(np.float64)
-    cluster = rows.groupby(["task", "arm", "item"], sort=True).ngroup().to_numpy().astype(np.int64)
-    kinds = [("confidence", False)]
-    if "confidence_tempered" in rows.columns and not rows["confidence_tempered"].isna().any():
-        kinds.append(("confidence_tempered", True))
-    for column, tempered in kinds:
-        confidence = _unit(rows[column])
-        clipped = np.clip(confidence, errors.PROBABILITY_CLIP, 1 - errors.PROBABILITY_CLIP)
-        yield Group(
-            run=run,
-            level=level,
-            tempered=tempered,
-            temperature=temperature if tempered else 1.0,
-            confidence=confidence,
-            correct=correct,
-            cluster=cluster,
-            nll=-np.where(correct > 0, np.log(clipped), np.log1p(-clipped)),
-            brier=(confidence - correct) ** 2,
-        )
-
-
-def _unit(column: "pd.Series[float]") -> errors.FloatArray:
-    """Confidences as float64; a rounding error above 1 (float32 sums) is taken as 1."""
-    values = column.to_numpy(np.float64)
-    return np.where((values > 1) & (values < 1 + 1e-5), 1.0, values)
-
-
-def _row(
-    group: Group, draws: int, seed: int, weights: dict[int, errors.FloatArray]
-) -> dict[str, object]:
+def _row(group: Group, draws: int, seed: int) -> dict[str, object]:
     confidence, correct = group.confidence, group.correct
     row: dict[str, object] = {
         "level": group.level,
@@ -251,21 +171,31 @@ def _row(
     if confidence.size < MIN_ROWS:
         missing = CALIBRATION_COLUMNS[CALIBRATION_COLUMNS.index("ece") :]
         return row | dict.fromkeys(missing, float("nan"))
-    gap, squared = errors.cluster_intervals(
-        np.column_stack([confidence - correct, group.brier]),
-        group.cluster,
-        draws=draws,
-        seed=seed,
-        known_weights=weights,
-    )
+    cells = gather(confidence, correct)
+    index, num = groups_of(group.cluster, confidence.size, seed)
+    effect = resampling.design_effect(cells, index, num, correct, confidence)
+    binned = binned_errors(cells, effect, draws=draws, seed=seed)
+    gap = squared = errors.Interval(float("nan"), float("nan"))
+    if num > 1:
+        weights = resampling.resampling_weights(num, draws, np.random.default_rng(seed))
+        values = np.column_stack([confidence - correct, group.brier])
+        means = resampling.mean_draws(values, index, weights, num)
+        gap, squared = (resampling.interval(column) for column in means.T)
+    curve = risk_coverage(confidence, correct)
     return row | {
-        "ece": errors.expected_calibration_error(confidence, correct),
-        "ece_equal_mass": errors.expected_calibration_error(confidence, correct, equal_mass=True),
+        "ece": binned.errors["ece"],
+        "ece_equal_mass": binned.errors["ece_equal_mass"],
+        "smooth_ece": float(smooth_errors(cells.on_grid(cells.residuals)[None])[0]),
         "l2_squared_debiased": errors.l2_squared_debiased(confidence, correct),
         "brier": float(group.brier.mean()),
         "nll": float(group.nll.mean()),
         "overconfidence": errors.overconfidence(confidence, correct),
-        "floor_ece": errors.bias_floor(confidence, seed=seed),
+        "over_error": errors.over_error(confidence, correct),
+        "aurc": curve.aurc,
+        "excess_aurc": curve.excess_aurc,
+        "floor_ece": binned.floors["ece"],
+        "ece_low": binned.intervals["ece"].low,
+        "ece_high": binned.intervals["ece"].high,
         "overconfidence_low": gap.low,
         "overconfidence_high": gap.high,
         "brier_low": squared.low,
