@@ -12,7 +12,7 @@ from saltus.code import code_hash
 from saltus.errors import SaltusError
 from saltus.preflight import check_machine, check_options, hold_folder, study_path
 from saltus.study import load_study
-from saltus.workflow import Jobs, stage_code
+from saltus.workflow import CALIBRATION_TABLES, Jobs, stage_code
 
 try:
     check_options(config)

@@ -28,11 +28,27 @@ ANALYSIS = {
         "saltus.emerge.seeds",
         "saltus.law.plain",
     ),
-    "calibration": ("saltus.calibrate.summary",),
+    "calibration": (
+        "saltus.calibrate.summary",
+        "saltus.calibrate.sizes",
+        "saltus.calibrate.scaling",
+        "saltus.law.plain",
+    ),
     "figures": ("saltus.figure.catalogue",),
     "report": ("saltus.report.render",),
 }
 """The stages after probing, and the modules whose code decides what each writes."""
+
+
+CALIBRATION_TABLES = (
+    "calibration",
+    "calibration_shift",
+    "reliability",
+    "calibration_sizes",
+    "reliability_curves",
+    "risk_curves",
+)
+"""What the calibration stage writes beside `calibration.json`."""
 
 
 def stage_code(stage: str) -> str:

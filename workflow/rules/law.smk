@@ -80,8 +80,8 @@ rule calibration:
         f"{ROOT}/tables/items.parquet",
         f"{ROOT}/tables/runs.parquet",
     output:
-        f"{ROOT}/tables/calibration.parquet",
-        f"{ROOT}/tables/reliability.parquet",
+        [f"{ROOT}/tables/{name}.parquet" for name in CALIBRATION_TABLES],
+        f"{ROOT}/calibration.json",
     log:
         f"{ROOT}/logs/calibration.log",
     benchmark:

@@ -19,13 +19,18 @@ TABLES = (
     "scores",
     "thresholds",
     "calibration",
+    "calibration_shift",
     "reliability",
+    "calibration_sizes",
+    "reliability_curves",
+    "risk_curves",
     "rates",
     "foretold",
     "seeds",
 )
 DOCUMENTS = (
-    "laws.json", "prediction.json", "emergence.json", "study.json", "machine.json", "rates.json",
+    "laws.json", "prediction.json", "emergence.json", "calibration.json", "study.json",
+    "machine.json", "rates.json",
 )  # fmt: skip
 OPTIONAL = ("rates", "rates.json", "prediction.json")
 

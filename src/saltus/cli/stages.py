@@ -228,16 +228,27 @@ def thresholds(options: argparse.Namespace) -> None:
 
 def calibration(options: argparse.Namespace) -> None:
     """Measure calibration: `--input` is tokens, items, runs."""
-    from saltus.calibrate.summary import summarise_calibration, summarise_reliability
+    from saltus.calibrate import sizes, summary
+    from saltus.calibrate.scaling import summarise_scaling
+    from saltus.law.plain import plain
 
     tokens, items, runs = map(read_table, options.input)
     runs = runs[runs["rate_factor"] == 1.0]
     tokens, items = (table[table["run"].isin(runs["run"])] for table in (tokens, items))
     domains = options.spec["training_domains"]
-    errors = summarise_calibration(tokens, items, runs, domains=domains)
-    write_table(options.out / "calibration.parquet", errors)
-    curves = summarise_reliability(tokens, items, runs, domains=domains)
-    write_table(options.out / "reliability.parquet", curves)
+    errors = summary.summarise_calibration(tokens, items, runs, domains=domains)
+    pools = sizes.pools(tokens, items, runs, domains)
+    tables = {
+        "calibration": errors,
+        "calibration_shift": summary.summarise_shift(tokens, items, runs),
+        "reliability": summary.summarise_reliability(tokens, items, runs, domains=domains),
+        "calibration_sizes": sizes.size_errors(pools),
+        "reliability_curves": sizes.size_curves(pools),
+        "risk_curves": sizes.size_risks(pools),
+    }
+    for name, table in tables.items():
+        write_table(options.out / f"{name}.parquet", table)
+    write_json(options.out.parent / "calibration.json", plain(summarise_scaling(errors, runs)))
 
 
 def figures(options: argparse.Namespace) -> None:

@@ -17,7 +17,9 @@ from saltus.figure import (
     loss_curves,
     rates,
     reliability,
+    risk_coverage,
     seed_spread,
+    shift_fan,
     threshold_atlas,
     tokens_to_learn,
 )
@@ -71,6 +73,14 @@ FIGURES: Mapping[str, Entry] = MappingProxyType({
     "calibration-size": Entry(
         "Does calibration change with size?", "calibration.parquet",
         calibration_size.draw, calibration_size.caption,
+    ),
+    "shift-fan": Entry(
+        "Is confidence kept under shift?", "calibration_sizes.parquet",
+        shift_fan.draw, shift_fan.caption,
+    ),
+    "risk-coverage": Entry(
+        "What does answering less gain?", "risk_curves.parquet, calibration_sizes.parquet",
+        risk_coverage.draw, risk_coverage.caption,
     ),
     "rates": Entry(
         "Is the learning rate right?", "rates.parquet, rates.json", rates.draw, rates.caption

@@ -11,6 +11,8 @@ NAMES = (
     "seed-spread",
     "reliability",
     "calibration-size",
+    "shift-fan",
+    "risk-coverage",
     "rates",
 )
 

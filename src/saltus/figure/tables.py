@@ -31,6 +31,16 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
         "size", "params_nonembedding", "level", "tempered", "confidence", "accuracy", "n",
         "accuracy_low", "accuracy_high", "share",
     ),
+    "calibration_sizes": (
+        "size", "params_nonembedding", "level", "shift", "severity", "tempered", "n",
+        "overconfidence", "overconfidence_low", "overconfidence_high", "excess_aurc",
+        "excess_aurc_low", "excess_aurc_high", "smooth_ece", "smooth_ece_low", "smooth_ece_high",
+        "floor_smooth_ece",
+    ),
+    "reliability_curves": (
+        "size", "level", "tempered", "at", "accuracy", "low", "high", "density",
+    ),
+    "risk_curves": ("size", "level", "tempered", "coverage", "risk"),
     "rates": (
         "size", "params_nonembedding", "best_rate", "in_rule", "reason", "rule_cost_percent",
     ),
@@ -45,7 +55,8 @@ SWEPT = ("learning_rate", "rate_factor", "loss_validation")
 class Tables:
     """The derived tables of a study; units are in the column names or in `docs/tables.md`.
 
-    `rates` and `rates_rows` are there only after a learning-rate sweep.
+    `scaling` is `calibration.json`. `rates` and `rates_rows` are there only after a learning-rate
+    sweep.
     """
 
     runs: pd.DataFrame
@@ -55,8 +66,12 @@ class Tables:
     thresholds: pd.DataFrame
     calibration: pd.DataFrame
     reliability: pd.DataFrame
+    calibration_sizes: pd.DataFrame
+    reliability_curves: pd.DataFrame
+    risk_curves: pd.DataFrame
     laws: Mapping[str, Any]
     emergence: Mapping[str, Any] = field(default_factory=dict)
+    scaling: Mapping[str, Any] = field(default_factory=dict)
     study: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
     rates_rows: pd.DataFrame | None = None
@@ -135,6 +150,7 @@ def load_tables(directory: Path) -> Tables:
         **_without_sweep(frames),
         laws=_document(directory, "laws.json"),
         emergence=_document(directory, "emergence.json"),
+        scaling=_document(directory, "calibration.json"),
         study=_document(directory, "study.json"),
         machine=_document(directory, "machine.json"),
         rates_rows=rates_rows,
