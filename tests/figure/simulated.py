@@ -30,6 +30,12 @@ def loss_of(params_total: Any, tokens: Any) -> Any:
     return law["E"] + law["A"] * params_total ** -law["alpha"] + law["B"] * tokens ** -law["beta"]
 
 
+TABLES = (
+    "runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability",
+    "calibration_sizes", "reliability_curves", "risk_curves",
+)  # fmt: skip
+
+
 def simulate(
     num_sizes: int = 8,
     num_seeds: int = 5,
@@ -55,6 +61,9 @@ def simulate(
         thresholds=_thresholds(runs, scores, tasks, arms),
         calibration=calibration,
         reliability=_reliability(rng, runs),
+        calibration_sizes=_by_size(rng, runs),
+        reliability_curves=_curves_of_confidence(runs),
+        risk_curves=_risks(runs),
         laws=_laws(rng, runs) if fitted else _refused(runs),
         emergence=_emergence(tasks, arms),
         study={
@@ -74,10 +83,11 @@ def simulate(
 
 def write(tables: Tables, directory: Path) -> None:
     """Lay the tables out on disk as a finished study does."""
-    for name in ("runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability"):
+    for name in TABLES:
         write_table(directory / "tables" / f"{name}.parquet", getattr(tables, name))
     for name in ("laws", "emergence", "study", "machine"):
         write_json(directory / f"{name}.json", getattr(tables, name))
+    write_json(directory / "calibration.json", tables.scaling)
     if tables.rates is not None and tables.rates_rows is not None:
         swept = [
             tables.runs.assign(rate_factor=factor, run=tables.runs["run"] + f"-x{factor}",
@@ -297,6 +307,62 @@ def _reliability(rng: Any, runs: pd.DataFrame) -> pd.DataFrame:
                         "accuracy_low": low, "accuracy_high": high, "share": part,
                     })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _by_size(rng: Any, runs: pd.DataFrame) -> pd.DataFrame:
+    shifts = {
+        "token": [(None, 0), *(("noise", k) for k in range(1, 6)), ("domain", 1)],
+        "answer": [(None, 0), *((kind, 1) for kind in ("longer", "phrasing", "out_of_range"))],
+    }
+    rows = []
+    for size, params in _ladder(runs):
+        for level, kinds in shifts.items():
+            for shift, severity in kinds:
+                for tempered in (False, True):
+                    gap = 0.02 * severity * (1 - 0.5 * tempered) + rng.normal(0, 0.01)
+                    excess = 0.3 - 0.04 * np.log10(params)
+                    rows.append({
+                        "size": size, "params_nonembedding": params, "level": level,
+                        "shift": shift, "severity": severity, "tempered": tempered, "n": 1000,
+                        "overconfidence": gap, "overconfidence_low": gap - 0.02,
+                        "overconfidence_high": gap + 0.02, "excess_aurc": excess,
+                        "excess_aurc_low": excess - 0.02, "excess_aurc_high": excess + 0.02,
+                        "smooth_ece": abs(gap), "smooth_ece_low": max(abs(gap) - 0.02, 0.0),
+                        "smooth_ece_high": abs(gap) + 0.02, "floor_smooth_ece": 0.02,
+                    })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _curves_of_confidence(runs: pd.DataFrame) -> pd.DataFrame:
+    at = np.linspace(0, 1, 101)
+    parts = [
+        pd.DataFrame({
+            "size": size, "level": level, "tempered": tempered, "at": at,
+            "accuracy": at**power, "low": np.clip(at**power - 0.03, 0, 1),
+            "high": np.clip(at**power + 0.03, 0, 1), "density": stats.beta.pdf(at, 2, 3),
+        })
+        for size, _ in _ladder(runs) for level in ("token", "answer")
+        for tempered, power in ((False, 1.5), (True, 1.1))
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def _risks(runs: pd.DataFrame) -> pd.DataFrame:
+    share = np.linspace(0.02, 1, 50)
+    parts = [
+        pd.DataFrame({
+            "size": size, "level": level, "tempered": tempered, "coverage": share,
+            "risk": share / np.log10(params),
+        })
+        for size, params in _ladder(runs) for level in ("token", "answer")
+        for tempered in (False, True)
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def _ladder(runs: pd.DataFrame) -> list[tuple[str, float]]:
+    counts = runs.groupby("size")["params_nonembedding"].first()
+    return [(str(size), float(params)) for size, params in counts.items()]
 
 
 def _laws(rng: Any, runs: pd.DataFrame) -> dict[str, Any]:

@@ -68,7 +68,8 @@ FIGURES: Mapping[str, Entry] = MappingProxyType({
         seed_spread.draw, seed_spread.caption,
     ),
     "reliability": Entry(
-        "Is confidence reliable?", "reliability.parquet", reliability.draw, reliability.caption
+        "Is confidence reliable?", "reliability.parquet, reliability_curves.parquet",
+        reliability.draw, reliability.caption,
     ),
     "calibration-size": Entry(
         "Does calibration change with size?", "calibration.parquet",

@@ -53,7 +53,8 @@ def tables_of(runs: pd.DataFrame, rule: Mapping[str, Any], rows: pd.DataFrame) -
     none = pd.DataFrame()
     return Tables(
         runs=kept, losses=none, curves=none, scores=none, thresholds=none, calibration=none,
-        reliability=none, laws={}, rates_rows=kept,
+        reliability=none, calibration_sizes=none, reliability_curves=none, risk_curves=none,
+        laws={}, rates_rows=kept,
         rates={"rule": {**rule, "interval": interval}, "sizes": sizes},
     )  # fmt: skip
 

@@ -55,10 +55,11 @@ def draw(tables: Tables) -> Figure:
                 axes.set_xlabel("confidence")
         block.suptitle(LEVELS[level], x=0.01, ha="left", fontsize=11, fontweight="bold")
     extra = [
-        Line2D([], [], color=style.SOFT, marker="o", markersize=5, linewidth=1.2,
-               label="as trained, 95 %"),
-        Line2D([], [], color=style.FAINT, marker="o", markerfacecolor="white", markersize=4.5,
-               linewidth=1, linestyle=(0, (2, 1.5)), label="after temperature"),
+        Line2D([], [], color=style.INK, linewidth=1.5, label="as trained, smoothed"),
+        Patch(color=style.INK, alpha=0.22, linewidth=0, label="its 95 % band"),
+        Line2D([], [], color=style.INK, marker="o", markersize=4, linewidth=1, label="bins, 95 %"),
+        Line2D([], [], color=style.SOFT, linewidth=1, linestyle=(0, (2, 1.5)),
+               label="after temperature"),
         Patch(color=style.FAINT, alpha=0.5, linewidth=0, label="share of predictions"),
         Line2D([], [], color=style.FAINT, linewidth=1, label="confidence kept"),
     ]  # fmt: skip
@@ -71,20 +72,24 @@ def _panel(axes: Axes, tables: Tables, level: str, size: str) -> None:
     rows = tables.reliability
     rows = rows[(rows["level"] == level) & (rows["size"] == size) & (rows["n"] > 0)]
     plain = rows[~rows["tempered"].astype(bool)].sort_values("confidence")
-    fitted = rows[rows["tempered"].astype(bool)].sort_values("confidence")
     axes.plot([0, 1], [0, 1], color=style.FAINT, linewidth=1, zorder=1)
     if len(plain):
         _density(axes, plain)
-    if len(fitted):
-        axes.plot(fitted["confidence"], fitted["accuracy"], "o", color=style.FAINT, markersize=3.6,
-                  markerfacecolor="white", linewidth=1, linestyle=(0, (2, 1.5)),
-                  zorder=3)  # fmt: skip
+    smooth = tables.reliability_curves
+    smooth = smooth[(smooth["level"] == level) & (smooth["size"] == size)]
+    tempered = smooth["tempered"].astype(bool)
+    after = smooth[tempered].sort_values("at")
+    axes.plot(after["at"], after["accuracy"], color=style.SOFT, linewidth=1,
+              linestyle=(0, (2, 1.5)), zorder=3)  # fmt: skip
+    curve = smooth[~tempered].sort_values("at")
+    axes.fill_between(curve["at"], curve["low"], curve["high"], color=colour, alpha=0.22,
+                      linewidth=0, zorder=2)  # fmt: skip
+    axes.plot(curve["at"], curve["accuracy"], color=colour, linewidth=1.5, zorder=4)
     if len(plain):
         axes.vlines(plain["confidence"], plain["accuracy_low"], plain["accuracy_high"],
-                    color=colour, linewidth=1.4, zorder=4)  # fmt: skip
-        axes.plot(plain["confidence"], plain["accuracy"], "o-", color=colour, markersize=4,
-                  linewidth=1.2, markeredgecolor="white", markeredgewidth=0.5,
-                  zorder=5)  # fmt: skip
+                    color=colour, linewidth=1, zorder=4)  # fmt: skip
+        axes.plot(plain["confidence"], plain["accuracy"], "o", color=colour, markersize=3.6,
+                  markeredgecolor="white", markeredgewidth=0.5, zorder=5)  # fmt: skip
     else:
         style.note(axes, "no predictions")
     gap = signed_gap(plain) if len(plain) else float("nan")
@@ -115,8 +120,9 @@ def caption(tables: Tables) -> str:
         return "No confidences were recorded."
     parts = [
         f"Accuracy against stated confidence at {words.count(tables.horizons()[-1])} training "
-        "tokens, seeds pooled, in bins with 95 % Wilson bars: on the diagonal a confidence is "
-        "kept, below it the model is over-confident. Wilson bars take predictions as independent, "
+        "tokens, seeds pooled: a smoothed curve with its bootstrap band over documents or "
+        "problems, and bins with 95 % Wilson bars. On the diagonal a confidence is kept, below it "
+        "the model is over-confident. Wilson bars take predictions as independent, "
         "which those of one seed or document are not: a lower bound of the doubt. Grey bars show "
         "where the confidences lie."
     ]

@@ -20,7 +20,7 @@ NAMES = {
     "noise": "noise", "domain": "other\ndomain", "phrasing": "other\nphrasing",
     "all_carries": "all\ncarries", "longer": "longer", "out_of_range": "out of\nrange",
 }  # fmt: skip
-TRAINED = "as\ntrained"
+UNSHIFTED = "no\nshift"
 BY_TEMPERATURE = {False: "as trained", True: "after temperature"}
 
 
@@ -97,7 +97,7 @@ def _panel(axes: Axes, tables: Tables, level: str, tempered: bool) -> None:
                   markeredgecolor="white", markeredgewidth=0.5, zorder=4)  # fmt: skip
     shown = places(tables, level)
     labels = [
-        TRAINED if shift is None
+        UNSHIFTED if shift is None
         else f"noise\n{severity}" if shift == "noise"
         else NAMES.get(shift, shift)
         for shift, severity in shown
@@ -123,14 +123,14 @@ def caption(tables: Tables) -> str:
                 continue
             first = rows.iloc[0]
             worst = rows.iloc[int(rows["overconfidence"].to_numpy(float).argmax())]
-            kind = "as trained" if pd.isna(worst["shift"]) else str(worst["shift"])
+            kind = "no shift" if pd.isna(worst["shift"]) else str(worst["shift"])
             kind = kind.replace("_", " ") + (
                 f" {int(worst['severity'])}" if worst["shift"] == "noise" else ""
             )
             ends = [worst["overconfidence_low"], worst["overconfidence_high"]]
             parts.append(
-                f"{LEVELS[level].capitalize()}, {words_of}: {first['overconfidence']:+.3f} as "
-                f"trained, at most {words.with_interval(worst['overconfidence'], ends)} ({kind}) "
-                f"at {largest}.".replace("-0.", "−0.")
+                f"{LEVELS[level].capitalize()}, {words_of}: {first['overconfidence']:+.3f} "
+                f"without a shift, at most {words.with_interval(worst['overconfidence'], ends)} "
+                f"({kind}) at {largest}.".replace("-0.", "−0.")
             )
     return " ".join(parts)
