@@ -79,7 +79,7 @@ def test_calibration_has_a_row_per_run_level_and_temperature() -> None:
     assert (full["overconfidence_low"] < full["overconfidence"]).all()
     assert (full["overconfidence"] < full["overconfidence_high"]).all()
     assert ((full["brier_low"] < full["brier"]) & (full["brier"] < full["brier_high"])).all()
-    assert (full["floor_ece"] > 0).all()
+    assert (full["floor_ece"] > 0).all() and (full["floor_smooth_ece"] > 0).all()
 
 
 def test_rows_equal_the_functions_on_their_rows() -> None:

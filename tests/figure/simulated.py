@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from saltus.calibrate.scaling import summarise_scaling
 from saltus.figure.tables import Tables
 from saltus.files import write_json, write_table
 
@@ -66,6 +67,7 @@ def simulate(
         risk_curves=_risks(runs),
         laws=_laws(rng, runs) if fitted else _refused(runs),
         emergence=_emergence(tasks, arms),
+        scaling=summarise_scaling(calibration, runs),
         study={
             "name": "simulated",
             "description": "A made-up study with known laws.",
@@ -275,6 +277,8 @@ def _calibration(rng: Any, runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataF
                     "accuracy": accuracy, "confidence": accuracy + gap,
                     "ece": np.hypot(gap, _floor(n)), "ece_equal_mass": np.hypot(gap, _floor(n)),
                     "l2_squared_debiased": gap**2, "brier": 0.18, "nll": run.loss_text,
+                    "over_error": max(gap, 0) * 0.6, "excess_aurc": 0.2 - 0.03 * reach,
+                    "smooth_ece": np.hypot(gap, _floor(n)), "floor_smooth_ece": _floor(n),
                     "overconfidence": gap, "floor_ece": _floor(n),
                     "overconfidence_low": gap - 0.02, "overconfidence_high": gap + 0.02,
                     "brier_low": 0.17, "brier_high": 0.19,
@@ -327,6 +331,8 @@ def _by_size(rng: Any, runs: pd.DataFrame) -> pd.DataFrame:
                         "overconfidence": gap, "overconfidence_low": gap - 0.02,
                         "overconfidence_high": gap + 0.02, "excess_aurc": excess,
                         "excess_aurc_low": excess - 0.02, "excess_aurc_high": excess + 0.02,
+                        "ece": abs(gap), "ece_low": max(abs(gap) - 0.02, 0.0),
+                        "ece_high": abs(gap) + 0.02, "floor_ece": 0.01,
                         "smooth_ece": abs(gap), "smooth_ece_low": max(abs(gap) - 0.02, 0.0),
                         "smooth_ece_high": abs(gap) + 0.02, "floor_smooth_ece": 0.02,
                     })  # fmt: skip

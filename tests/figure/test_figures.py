@@ -14,10 +14,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from simulated import TRUTH, loss_of, simulate
 
+from saltus.calibrate.scaling import summarise_scaling
 from saltus.errors import TableError
 from saltus.figure import (
     accuracy_size,
+    calibration_scale,
+    calibration_size,
     compute_envelope,
+    confidence_lead,
     law_fit,
     loss_curves,
     rates,
@@ -366,3 +370,46 @@ def test_what_is_declared_is_what_is_drawn(tables: Tables) -> None:
     assert available(tables) == drawn_names(swept=True) == list(NAMES)
     unswept = replace(tables, rates=None)
     assert available(unswept) == drawn_names(swept=False) == [n for n in NAMES if n != "rates"]
+
+
+def crossing_tables(tables: Tables) -> Tables:
+    """Return the tables with answers whose accuracy passes .4 at s3, confidence at s4."""
+    sizes = tables.sizes()
+    rows = tables.calibration[tables.calibration["level"] == "answer"]
+    place = rows["size"].map({size: index for index, size in enumerate(sizes)}).to_numpy(float)
+    rows = rows.assign(accuracy=0.2 * place, confidence=0.2 * np.maximum(place - 1, 0))
+    return replace(tables, calibration=rows, scaling=summarise_scaling(rows, tables.runs))
+
+
+def test_the_lag_that_is_drawn_is_that_of_the_table(tables: Tables) -> None:
+    made = crossing_tables(tables)
+    found = confidence_lead.lag_at(made, "answer")
+    assert found["half"] == pytest.approx(0.4) and found["lag"] > 0
+    counts = [tables.count(size) for size in tables.sizes()]
+    assert found["accuracy_at"] == pytest.approx(counts[2])
+    assert found["confidence_at"] == pytest.approx(counts[3])
+    figure = confidence_lead.draw(made)
+    marks = [line for line in figure.axes[0].get_lines() if line.get_marker() == "|"]
+    assert [float(np.ravel(mark.get_xdata())[0]) for mark in marks] == pytest.approx(
+        [counts[2], counts[3]]
+    )
+    caption = confidence_lead.caption(made)
+    said = "after accuracy" if found["low"] > 0 else "Neither for certain"
+    assert said in caption and "whole answers, pooled" in caption
+
+
+def test_calibration_by_size_draws_its_errors_with_their_ends(tables: Tables) -> None:
+    figure = calibration_size.draw(tables)
+    rows = calibration_size.pooled_at(tables, "token", False)
+    panel = figure.axes[2]  # below the signed panels
+    ends = np.array(panel.collections[0].get_segments())[:, :, 1]
+    assert ends == pytest.approx(rows[["ece_low", "ece_high"]].to_numpy())
+    assert rows["floor_ece"].to_list() in [list(line.get_ydata()) for line in panel.get_lines()]
+
+
+def test_slopes_are_told_with_their_interval_or_their_reason(tables: Tables) -> None:
+    found = calibration_scale.slope_at(tables, "token", "flops_exact", "overconfidence")
+    assert found["low"] < found["slope"] < found["high"]
+    assert "per decade" in calibration_scale.slope_told(found, "decade")
+    few = {"slope": None, "low": None, "high": None, "reason": "3 sizes; it needs 4"}
+    assert calibration_scale.slope_told(few, "nat") == "3 sizes; it needs 4"

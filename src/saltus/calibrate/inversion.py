@@ -29,6 +29,7 @@ from saltus.calibrate.smooth import NUM_CELLS, smooth, smooth_errors
 FloatArray = NDArray[np.float64]
 
 DRAWS = 400
+FEW_DRAWS = 25  # of a floor that is averaged over runs
 LEVEL = 0.95
 CONSISTENT = 0.005  # of the sum of squares, on either side
 THRESHOLDS = (0.0, 1.0, 2.0)  # standard errors of noise taken off the observed gaps
@@ -52,13 +53,16 @@ class AbsoluteErrors:
 def binned_errors(
     cells: Cells, design_effect: float = 1.0, *, draws: int = DRAWS, seed: int = 0
 ) -> AbsoluteErrors:
-    """Return `ece` and `ece_equal_mass` of `cells`.
+    """Return `ece` and `ece_equal_mass` of `cells`; of `smooth_ece` the error and floor alone.
 
     design_effect: by what the variance of a bin's gap exceeds that of independent rows; intervals
     have it, floors do not.
     """
-    null, noise = _both_noises(cells, _width(cells), design_effect, draws, seed)
-    return _binned(cells, null, noise)
+    width = _width(cells)
+    null, noise = _both_noises(cells, width, design_effect, draws, seed)
+    found = _binned(cells, null, noise)
+    found.errors["smooth_ece"], found.floors["smooth_ece"] = _smooth(cells, null[:FEW_DRAWS])
+    return found
 
 
 def absolute_errors(
@@ -69,8 +73,7 @@ def absolute_errors(
     null, noise = _both_noises(cells, width, design_effect, draws, seed)
     binned = _binned(cells, null, noise)
     on_grid = cells.on_grid(cells.residuals)
-    value = float(smooth_errors(on_grid[None])[0])
-    floor = float(smooth_errors(cells.on_grid(null[: draws // 4])).mean())
+    value, floor = _smooth(cells, null[: draws // 4])
     step = _step(width)
     field, spread = smooth(on_grid, width), smooth(cells.on_grid(noise), width)
     shapes = _shapes(field, spread, _mass(cells, width))
@@ -85,6 +88,13 @@ def absolute_errors(
         {**binned.intervals, "smooth_ece": found},
         {**binned.floors, "smooth_ece": floor},
     )
+
+
+def _smooth(cells: Cells, null: FloatArray) -> tuple[float, float]:
+    """Return the smooth error and its floor, the mean over draws of a calibrated model."""
+    fields = np.concatenate([cells.residuals[None], null])
+    found = smooth_errors(cells.on_grid(fields))
+    return float(found[0]), float(found[1:].mean())
 
 
 def _binned(cells: Cells, null: FloatArray, noise: FloatArray) -> AbsoluteErrors:

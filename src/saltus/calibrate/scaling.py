@@ -2,7 +2,8 @@ r"""How calibration moves with scale, and whether confidence or accuracy moves f
 
 Each error is laid along log10 of N (largest horizon), of compute and of text loss (all horizons):
 its slope per decade, or per nat of loss, through means of a size, with the delete-one-size
-jackknife's interval, t on S - 2. The slopes say which way, not by which law.
+jackknife's interval, t on S - 2. The slopes say which way, not by which law. A floor rises with
+the spread of confidences, so its own slope stands beside that of its error.
 
 The lag: accuracy and mean confidence of an answer both rise with N. With h half of the accuracy's
 range over the ladder, L = log10 N(confidence = h) - log10 N(accuracy = h), in decades, both read
@@ -26,8 +27,8 @@ Array = NDArray[np.float64]
 
 MIN_SIZES = 4
 ERRORS = (
-    "overconfidence", "ece", "smooth_ece", "l2_squared_debiased", "over_error", "brier", "nll",
-    "excess_aurc",
+    "overconfidence", "ece", "floor_ece", "smooth_ece", "floor_smooth_ece", "l2_squared_debiased",
+    "over_error", "brier", "nll", "excess_aurc",
 )  # fmt: skip
 AXES = {"params_nonembedding": True, "flops_exact": True, "loss_text": False}
 _NEEDED = ("run", "size", "horizon", "params_nonembedding", "loss_text", "level", "tempered")
@@ -86,11 +87,13 @@ def _slope(x: Array, y: Array) -> float:
 def lag_of(rows: pd.DataFrame) -> Mapping[str, Any]:
     """Return the lag in decades of N with its interval (delete one size, t on S - 2).
 
-    Null with a reason where accuracy spans less than .2 over the ladder, where either does not
-    cross half of that range, or where a refit does not.
+    `accuracy_at`, `confidence_at`: the sizes N where each crosses `half`. Null with a reason where
+    accuracy spans less than .2 over the ladder, where either does not cross half of that range, or
+    where a refit does not.
     """
     means = rows.groupby("params_nonembedding")[["accuracy", "confidence"]].mean().sort_index()
-    empty = {"lag": None, "low": None, "high": None, "half": None, "sizes": len(means)}
+    absent = ("lag", "low", "high", "half", "accuracy_at", "confidence_at")
+    empty = {**dict.fromkeys(absent), "sizes": len(means)}
     if len(means) < MIN_SIZES:
         return {**empty, "reason": f"{len(means)} sizes; a lag with an interval needs {MIN_SIZES}"}
     x = np.log10(means.index.to_numpy(np.float64))
@@ -99,20 +102,32 @@ def lag_of(rows: pd.DataFrame) -> Mapping[str, Any]:
     if reach < 0.2:
         return {**empty, "reason": f"accuracy spans {reach:.2f} over the ladder; a lag needs .2"}
     half = float(accuracy.min() + reach / 2)
+    places = [_crossing(x, values, half) for values in (accuracy, confidence)]
+    sizes = [None if place is None else 10**place for place in places]
+    told = {**empty, "half": half, "accuracy_at": sizes[0], "confidence_at": sizes[1]}
     whole = _lag(x, accuracy, confidence, half)
     if whole is None:
-        return {**empty, "reason": "confidence does not cross half of the accuracy's range"}
+        return {**told, "reason": _uncrossed(confidence, half)}
     parts = [
         _lag(np.delete(x, s), np.delete(accuracy, s), np.delete(confidence, s), half)
         for s in range(x.size)
     ]
     kept = np.array([part for part in parts if part is not None])
-    told = {**empty, "lag": whole, "half": half}
+    told["lag"] = whole
     if kept.size < x.size:
         lost = x.size - kept.size
         return {**told, "reason": f"without one size {lost} of {x.size} lags are not crossed"}
     low, high = DeleteOne(x.size - 2).ends(np.asarray(whole), kept)
     return {**told, "low": float(low), "high": float(high), "reason": ""}
+
+
+def _uncrossed(confidence: Array, half: float) -> str:
+    """Return on which side of `half` confidence stays."""
+    if confidence.max() < half:
+        return f"confidence stays below {half:.2f}, half of the accuracy's range"
+    if confidence.min() >= half:
+        return f"confidence stays above {half:.2f}, half of the accuracy's range"
+    return f"{half:.2f}, half of the accuracy's range, is not crossed upwards"
 
 
 def _lag(x: Array, accuracy: Array, confidence: Array, half: float) -> float | None:

@@ -15,7 +15,6 @@ from saltus.calibrate.inversion import binned_errors
 from saltus.calibrate.levels import RUN, Group, groups, indexed_runs
 from saltus.calibrate.reliability import reliability_bins
 from saltus.calibrate.selective import risk_coverage
-from saltus.calibrate.smooth import smooth_errors
 
 MIN_ROWS = 30
 CALIBRATION_COLUMNS = (
@@ -37,6 +36,7 @@ CALIBRATION_COLUMNS = (
     "aurc",
     "excess_aurc",
     "floor_ece",
+    "floor_smooth_ece",
     "ece_low",
     "ece_high",
     "overconfidence_low",
@@ -75,7 +75,7 @@ def summarise_calibration(
     `domains` are the text domains that are pooled at the token level (the training ones); all of
     the table if None. Rows of a `shift` never count. At the token level Brier and NLL are means of
     the columns the probe wrote (over the vocabulary); at the answer level they are of the binary
-    correctness, the NLL with confidences clipped to [1e-6, 1 - 1e-6]. `floor_ece` is the mean ECE
+    correctness, the NLL with confidences clipped to [1e-6, 1 - 1e-6]. `floor_*` is the mean error
     of a perfectly calibrated model at the same confidences; the intervals are 95 % cluster
     bootstraps. A group of fewer than 30 rows keeps n, accuracy and confidence and has null errors.
     Raises TableError for a missing column.
@@ -185,7 +185,7 @@ def _row(group: Group, draws: int, seed: int) -> dict[str, object]:
     return row | {
         "ece": binned.errors["ece"],
         "ece_equal_mass": binned.errors["ece_equal_mass"],
-        "smooth_ece": float(smooth_errors(cells.on_grid(cells.residuals)[None])[0]),
+        "smooth_ece": binned.errors["smooth_ece"],
         "l2_squared_debiased": errors.l2_squared_debiased(confidence, correct),
         "brier": float(group.brier.mean()),
         "nll": float(group.nll.mean()),
@@ -194,6 +194,7 @@ def _row(group: Group, draws: int, seed: int) -> dict[str, object]:
         "aurc": curve.aurc,
         "excess_aurc": curve.excess_aurc,
         "floor_ece": binned.floors["ece"],
+        "floor_smooth_ece": binned.floors["smooth_ece"],
         "ece_low": binned.intervals["ece"].low,
         "ece_high": binned.intervals["ece"].high,
         "overconfidence_low": gap.low,

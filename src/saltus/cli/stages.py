@@ -238,7 +238,7 @@ def calibration(options: argparse.Namespace) -> None:
     domains = options.spec["training_domains"]
     errors = summary.summarise_calibration(tokens, items, runs, domains=domains)
     pools = sizes.pools(tokens, items, runs, domains)
-    tables = {
+    made = {
         "calibration": errors,
         "calibration_shift": summary.summarise_shift(tokens, items, runs),
         "reliability": summary.summarise_reliability(tokens, items, runs, domains=domains),
@@ -246,7 +246,7 @@ def calibration(options: argparse.Namespace) -> None:
         "reliability_curves": sizes.size_curves(pools),
         "risk_curves": sizes.size_risks(pools),
     }
-    for name, table in tables.items():
+    for name, table in made.items():
         write_table(options.out / f"{name}.parquet", table)
     write_json(options.out.parent / "calibration.json", plain(summarise_scaling(errors, runs)))
 

@@ -1,4 +1,6 @@
-"""Calibration error and signed over-confidence against size, tokens and answers apart."""
+"""Calibration against size: signed by run, absolute errors of pooled seeds with their floors."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,15 @@ from saltus.figure import style, words
 from saltus.figure.reliability import LEVELS
 from saltus.figure.spread import dodge, mean_interval
 from saltus.figure.tables import Tables
+
+ABSOLUTE = {"ece": "ECE, 15 equal widths", "smooth_ece": "smooth ECE"}
+AFTER: dict[str, Any] = {
+    "color": style.FAINT, "marker": "o", "markerfacecolor": "white", "markersize": 4.5,
+    "linewidth": 1.2, "linestyle": (0, (2, 1.5)),
+}  # fmt: skip
+FLOOR: dict[str, Any] = {
+    "color": style.THRESHOLD, "linewidth": 1.2, "linestyle": (0, (1, 1.5))
+}  # fmt: skip
 
 
 def at_level(tables: Tables, level: str, tempered: bool) -> pd.DataFrame:
@@ -28,39 +39,39 @@ def levels(tables: Tables) -> list[str]:
 
 @style.themed
 def draw(tables: Tables) -> Figure:
-    """Return the figure: over-confidence above, ECE with its floor below, a column per level."""
+    """Return the figure: over-confidence above, absolute errors with their floors below."""
     shown = levels(tables)
     if not shown:
         figure = style.canvas(3.4)
         style.note(figure.add_subplot(), "no confidences were recorded")
         return figure
-    figure = style.canvas(6.2)
-    keys = [(what, level) for what in ("overconfidence", "ece") for level in shown]
+    figure = style.canvas(7.6)
+    keys = [(what, level) for what in ("overconfidence", *ABSOLUTE) for level in shown]
     made = style.panels(figure, keys, len(shown), sharey=False)
     counts = tables.runs["params_nonembedding"].dropna().astype(float)
     for (what, level), axes in made.items():
-        _panel(axes, tables, what, level)
-        style.log_axis(axes.xaxis, counts.min() / 1.1, counts.max() * 1.1)
         first = level == shown[0]
         if what == "overconfidence":
+            _signed(axes, tables, level)
             sizes = at_level(tables, level, False)["n"]
-            style.subtitle(
-                axes, LEVELS[level], f"n = {words.count(sizes.median())} predictions a run"
-            )
-            axes.axhline(0, color=style.SOFT, linewidth=1, zorder=1)
-            if first:
-                axes.set_ylabel("over-confidence\n(mean confidence − accuracy)")
+            below = f"by run, n = {words.count(sizes.median())} predictions each"
+            style.subtitle(axes, LEVELS[level], below)
         else:
-            axes.set_ylim(bottom=0)
+            _absolute(axes, tables, what, level)
+            pooled = pooled_at(tables, level, False)["n"]
+            below = f"seeds pooled, n = {words.count(pooled.median())} each"
+            style.subtitle(axes, "", below)
+        style.log_axis(axes.xaxis, counts.min() / 1.1, counts.max() * 1.1)
+        if what == keys[-1][0]:
             axes.set_xlabel("parameters without embedding")
-            if first:
-                axes.set_ylabel("expected calibration error")
+        if first:
+            axes.set_ylabel(ABSOLUTE.get(what, "over-confidence\n(mean confidence − accuracy)"))
     extra = [
         Line2D([], [], color=style.INK, linewidth=1.5, label="as trained, mean"),
-        Line2D([], [], color=style.FAINT, marker="o", markerfacecolor="white", markersize=4.5,
-               linewidth=1.2, linestyle=(0, (2, 1.5)), label="after temperature"),
-        Line2D([], [], color=style.THRESHOLD, linewidth=1.2, linestyle=(0, (1, 1.5)),
-               label="floor: a perfectly\ncalibrated model"),
+        Line2D([], [], color=style.INK, marker="o", markersize=4.5, linewidth=1.2,
+               label="as trained, 95 %"),
+        Line2D([], [], label="after temperature", **AFTER),
+        Line2D([], [], label="floor: a perfectly\ncalibrated model", **FLOOR),
     ]  # fmt: skip
     style.size_legend(
         figure,
@@ -71,29 +82,47 @@ def draw(tables: Tables) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, tables: Tables, what: str, level: str) -> None:
+def pooled_at(tables: Tables, level: str, tempered: bool) -> pd.DataFrame:
+    """Return the pooled errors of one level by size, in distribution."""
+    rows = tables.calibration_sizes
+    rows = rows[(rows["level"] == level) & rows["shift"].isna() & rows["ece"].notna()]
+    rows = rows[rows["tempered"].astype(bool) == tempered]
+    return rows.sort_values("params_nonembedding")
+
+
+def _signed(axes: Axes, tables: Tables, level: str) -> None:
+    """Draw over-confidence, a point per seed with its interval."""
     palette = style.colours(tables)
     plain, fitted = at_level(tables, level, False), at_level(tables, level, True)
-    if len(fitted):
-        means = fitted.groupby("params_nonembedding")[what].mean()
-        axes.plot(means.index, means, "o", color=style.FAINT, markerfacecolor="white",
-                  markersize=4.5, linewidth=1.2, linestyle=(0, (2, 1.5)), zorder=2)  # fmt: skip
-    means = plain.groupby("params_nonembedding")[what].mean()
+    axes.axhline(0, color=style.SOFT, linewidth=1, zorder=1)
+    means = fitted.groupby("params_nonembedding")["overconfidence"].mean()
+    axes.plot(means.index, means, zorder=2, **AFTER)
+    means = plain.groupby("params_nonembedding")["overconfidence"].mean()
     axes.plot(means.index, means, color=style.INK, linewidth=1.5, zorder=3)
     for size in tables.sizes():
         rows = plain[plain["size"] == size]
         if rows.empty:
             continue
         places = dodge(rows["params_nonembedding"], rows["seed"], 0.12)
-        if what == "overconfidence":
-            axes.vlines(places, rows["overconfidence_low"], rows["overconfidence_high"],
-                        color=palette[size], linewidth=1.2, alpha=0.6, zorder=2)  # fmt: skip
-        axes.plot(places, rows[what], "o", color=palette[size], markersize=4.4,
+        axes.vlines(places, rows["overconfidence_low"], rows["overconfidence_high"],
+                    color=palette[size], linewidth=1.2, alpha=0.6, zorder=2)  # fmt: skip
+        axes.plot(places, rows["overconfidence"], "o", color=palette[size], markersize=4.4,
                   markeredgecolor="white", markeredgewidth=0.5, zorder=4)  # fmt: skip
-    if what == "ece":
-        floor = plain.groupby("params_nonembedding")["floor_ece"].mean().dropna()
-        axes.plot(floor.index, floor, color=style.THRESHOLD, linewidth=1.2,
-                  linestyle=(0, (1, 1.5)), zorder=3)  # fmt: skip
+
+
+def _absolute(axes: Axes, tables: Tables, error: str, level: str) -> None:
+    """Draw an error of pooled seeds with its interval, and its floor."""
+    palette = style.colours(tables)
+    plain, fitted = pooled_at(tables, level, False), pooled_at(tables, level, True)
+    axes.plot(fitted["params_nonembedding"], fitted[error], zorder=2, **AFTER)
+    at = plain["params_nonembedding"].to_numpy(float)
+    axes.plot(at, plain[error], color=style.INK, linewidth=1.2, zorder=3)
+    colours = [palette[str(size)] for size in plain["size"]]
+    axes.vlines(at, plain[f"{error}_low"], plain[f"{error}_high"], color=colours, linewidth=1.6,
+                zorder=3)  # fmt: skip
+    axes.scatter(at, plain[error], c=colours, s=24, edgecolors="white", linewidths=0.5, zorder=4)
+    axes.plot(at, plain[f"floor_{error}"], zorder=3, **FLOOR)
+    axes.set_ylim(bottom=0)
 
 
 def ends(tables: Tables, level: str) -> list[pd.Series]:
@@ -121,9 +150,10 @@ def caption(tables: Tables) -> str:
     if not shown:
         return "No confidences were recorded."
     parts = [
-        f"Calibration at {words.count(tables.horizons()[-1])} training tokens, one point per seed "
-        "with its 95 % interval; over-confidence above zero means more confident than right. "
-        "The floor is the mean error that a perfectly calibrated model would show at the same n."
+        f"Calibration at {words.count(tables.horizons()[-1])} training tokens with 95 % intervals: "
+        "over-confidence by seed (above zero: more confident than right), absolute errors of all "
+        "seeds together. The floor is the mean error of a perfectly calibrated model with these "
+        "very confidences; an interval is of the error without it and may end below its point."
     ]
     for level in shown:
         told = [

@@ -11,8 +11,10 @@ from saltus.errors import TableError, nearest
 from saltus.figure import (
     accuracy_loss,
     accuracy_size,
+    calibration_scale,
     calibration_size,
     compute_envelope,
+    confidence_lead,
     law_fit,
     loss_curves,
     rates,
@@ -72,8 +74,16 @@ FIGURES: Mapping[str, Entry] = MappingProxyType({
         reliability.draw, reliability.caption,
     ),
     "calibration-size": Entry(
-        "Does calibration change with size?", "calibration.parquet",
+        "Does calibration change with size?", "calibration.parquet, calibration_sizes.parquet",
         calibration_size.draw, calibration_size.caption,
+    ),
+    "calibration-scale": Entry(
+        "Does calibration follow compute, or loss?", "calibration.parquet, calibration.json",
+        calibration_scale.draw, calibration_scale.caption,
+    ),
+    "confidence-lead": Entry(
+        "Which comes first, being right or being sure?", "calibration.parquet, calibration.json",
+        confidence_lead.draw, confidence_lead.caption,
     ),
     "shift-fan": Entry(
         "Is confidence kept under shift?", "calibration_sizes.parquet",

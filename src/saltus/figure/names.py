@@ -11,6 +11,8 @@ NAMES = (
     "seed-spread",
     "reliability",
     "calibration-size",
+    "calibration-scale",
+    "confidence-lead",
     "shift-fan",
     "risk-coverage",
     "rates",

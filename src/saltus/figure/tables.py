@@ -24,8 +24,8 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "thresholds": ("task", "arm", "axis", "size", "status", "estimate", "low", "high", "label"),
     "calibration": (
         "run", "size", "seed", "horizon", "params_nonembedding", "level", "tempered", "n",
-        "accuracy", "confidence", "ece", "overconfidence", "floor_ece", "overconfidence_low",
-        "overconfidence_high",
+        "accuracy", "confidence", "ece", "smooth_ece", "overconfidence", "floor_ece",
+        "floor_smooth_ece", "overconfidence_low", "overconfidence_high", "loss_text",
     ),
     "reliability": (
         "size", "params_nonembedding", "level", "tempered", "confidence", "accuracy", "n",
@@ -35,7 +35,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
         "size", "params_nonembedding", "level", "shift", "severity", "tempered", "n",
         "overconfidence", "overconfidence_low", "overconfidence_high", "excess_aurc",
         "excess_aurc_low", "excess_aurc_high", "smooth_ece", "smooth_ece_low", "smooth_ece_high",
-        "floor_smooth_ece",
+        "floor_smooth_ece", "ece", "ece_low", "ece_high", "floor_ece",
     ),
     "reliability_curves": (
         "size", "level", "tempered", "at", "accuracy", "low", "high", "density",
