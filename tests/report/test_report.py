@@ -9,10 +9,12 @@ import pytest
 from simulated import simulate
 
 from saltus.errors import TableError
+from saltus.figure import words
 from saltus.figure.catalogue import FIGURES, available, draw_all
 from saltus.figure.seed_spread import deviation_within
 from saltus.figure.tables import Tables
 from saltus.report.answers import headline
+from saltus.report.confidence import confidence_grids
 from saltus.report.render import render
 from saltus.report.sections import grids
 
@@ -185,3 +187,38 @@ def test_thresholds_are_told_in_number_and_with_their_reason(
         (detail,) = headline(told)[1].details
         assert sentence in detail and "([14k, > 149k]; why so)" in detail
     assert f"{status}: why so" in render(replace(tables, thresholds=rows), directory)
+
+
+def test_the_answer_on_confidence_tells_scale_and_shift(tables: Tables) -> None:
+    answer = next(each for each in headline(tables) if each.question == "Is confidence reliable?")
+    told = " ".join(answer.details)
+    found = next(
+        each for each in tables.scaling["slopes"]
+        if (each["level"], each["tempered"]) == ("answer", False)
+        and (each["axis"], each["error"]) == ("params_nonembedding", "overconfidence")
+    )  # fmt: skip
+    slope = words.with_interval(found["slope"], [found["low"], found["high"]])
+    assert f"A decade of parameters changes it by {slope}." in told
+    rows = tables.calibration_sizes
+    rows = rows[(rows["size"] == tables.sizes()[-1]) & (rows["level"] == "token")]
+    rows = rows[rows["shift"].notna() & ~rows["tempered"].astype(bool)]
+    worst = rows.loc[rows["overconfidence"].idxmax()]
+    name = "other domain" if worst["shift"] == "domain" else f"noise {worst['severity']}"
+    ends = [worst["overconfidence_low"], worst["overconfidence_high"]]
+    assert f"by up to {words.with_interval(worst['overconfidence'], ends)} ({name})" in told
+
+
+def test_every_error_stands_beside_its_floor_and_its_change_under_shift(tables: Tables) -> None:
+    by_title = {grid.title: grid for grid in confidence_grids(tables)}
+    errors = by_title["Calibration"].rows
+    assert len(errors) == 4 * 2 * 2  # sizes, levels, temperatures
+    assert all("; 0.0" in row[5] and "; 0.0" in row[6] for row in errors)
+    under = by_title["Confidence under shift"].rows
+    rows = tables.calibration_sizes
+    rows = rows[(rows["size"] == tables.sizes()[-1]) & (rows["level"] == "token")]
+    rows = rows[~rows["tempered"].astype(bool)].set_index(["severity", "shift"])["overconfidence"]
+    change = rows[1, "noise"] - rows[rows.index.get_level_values("shift").isna()].iloc[0]
+    assert f"{change:+.3f}".replace("-", "−") == under[0][5] and under[0][2] == "noise 1"
+    slopes = by_title["Calibration along scale"].rows
+    assert {row[2] for row in slopes} >= {"over-confidence", "smooth ECE", "its floor", "NLL"}
+    assert len(by_title["Which comes first, being right or being sure?"].rows) >= 4

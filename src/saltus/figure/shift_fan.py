@@ -40,6 +40,14 @@ def levels(tables: Tables) -> list[str]:
     return [level for level in LEVELS if places(tables, level)]
 
 
+def name_of_shift(shift: str | None, severity: int) -> str:
+    """Return what a shift is called in a sentence."""
+    if shift is None:
+        return "no shift"
+    name = NAMES.get(shift, shift).replace("\n", " ")
+    return f"{name} {severity}" if shift == "noise" else name
+
+
 @style.themed
 def draw(tables: Tables) -> Figure:
     """Return the figure: a row per level, as trained and after temperature."""
@@ -123,14 +131,12 @@ def caption(tables: Tables) -> str:
                 continue
             first = rows.iloc[0]
             worst = rows.iloc[int(rows["overconfidence"].to_numpy(float).argmax())]
-            kind = "no shift" if pd.isna(worst["shift"]) else str(worst["shift"])
-            kind = kind.replace("_", " ") + (
-                f" {int(worst['severity'])}" if worst["shift"] == "noise" else ""
-            )
+            kind = None if pd.isna(worst["shift"]) else str(worst["shift"])
+            name = name_of_shift(kind, int(worst["severity"]))
             ends = [worst["overconfidence_low"], worst["overconfidence_high"]]
             parts.append(
                 f"{LEVELS[level].capitalize()}, {words_of}: {first['overconfidence']:+.3f} "
                 f"without a shift, at most {words.with_interval(worst['overconfidence'], ends)} "
-                f"({kind}) at {largest}.".replace("-0.", "−0.")
+                f"({name}) at {largest}.".replace("-0.", "−0.")
             )
     return " ".join(parts)

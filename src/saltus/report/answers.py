@@ -9,6 +9,8 @@ import numpy as np
 
 from saltus.figure import words
 from saltus.figure.calibration_size import at_level, ends
+from saltus.figure.confidence_lead import lag_at
+from saltus.figure.confidence_lead import told as lag_told
 from saltus.figure.law_fit import (
     certified,
     errors_of,
@@ -20,6 +22,7 @@ from saltus.figure.law_fit import (
 )
 from saltus.figure.reliability import LEVELS
 from saltus.figure.seed_spread import deviation_within
+from saltus.figure.shift_fan import name_of_shift
 from saltus.figure.tables import Tables
 
 SENTENCES: Mapping[str, tuple[str, str]] = MappingProxyType({
@@ -170,7 +173,10 @@ def leaps(tables: Tables) -> Answer:
 def confidence(tables: Tables) -> Answer:
     """Answer whether confidence is reliable, at the smallest and the largest size."""
     question = "Is confidence reliable?"
-    source = "calibration.parquet: overconfidence, ece, floor_ece (tempered = false)"
+    source = (
+        "calibration.parquet: overconfidence, ece, floor_ece; calibration_sizes.parquet: "
+        "overconfidence by shift; calibration.json: slopes, lags (tempered = false)"
+    )
     details: list[str] = []
     changes: dict[str, str] = {}
     for level, name in LEVELS.items():
@@ -187,6 +193,7 @@ def confidence(tables: Tables) -> Answer:
         last = tempered[tempered["size"] == found[-1]["size"]]["overconfidence"]
         if len(last):
             details[-1] += f" Temperature brings the latter to {words.plain(last.mean(), 2)}."
+        details += [*_along_scale(tables, level), *_under_shift(tables, level)]
         changes[f"{name}s"] = _sign(found[-1]["low"], found[-1]["high"])
     if not details:
         return Answer(question, "Undecided", ("No confidences were recorded.",), source)
@@ -196,6 +203,39 @@ def confidence(tables: Tables) -> Answer:
         told = [f"{level} are {sign}" for level, sign in changes.items()]
     short = f"At the largest size, {words.listed(told)}"
     return Answer(question, short, tuple(details), source)
+
+
+def _along_scale(tables: Tables, level: str) -> list[str]:
+    """Return how over-confidence moves with size, and whether it is sure before it is right."""
+    told = []
+    for found in tables.scaling.get("slopes", ()):
+        key = (found["level"], found["tempered"], found["axis"], found["error"])
+        if key == (level, False, "params_nonembedding", "overconfidence") and found["slope"]:
+            slope = words.with_interval(found["slope"], [found["low"], found["high"]])
+            told.append(f"A decade of parameters changes it by {slope}.")
+    lag = lag_at(tables, level)
+    if words.finite(lag.get("low")) == words.finite(lag.get("low")):
+        told.append(
+            f"Confidence crosses half of the accuracy's range {lag_told(lag)} of parameters later "
+            "than accuracy."
+        )
+    return told
+
+
+def _under_shift(tables: Tables, level: str) -> list[str]:
+    """Return the largest over-confidence of the largest size under any shift."""
+    rows = tables.calibration_sizes
+    rows = rows[(rows["level"] == level) & ~rows["tempered"].astype(bool)]
+    rows = rows[rows["shift"].notna() & rows["overconfidence"].notna()]
+    rows = rows[rows["params_nonembedding"] == rows["params_nonembedding"].max()]
+    if rows.empty:
+        return []
+    worst = rows.loc[rows["overconfidence"].idxmax()]
+    gap = words.with_interval(
+        worst["overconfidence"], [worst["overconfidence_low"], worst["overconfidence_high"]]
+    )
+    name = name_of_shift(str(worst["shift"]), int(worst["severity"]))
+    return [f"Under shift {worst['size']} is over-confident by up to {gap} ({name})."]
 
 
 def undecided(tables: Tables) -> Answer:

@@ -10,6 +10,7 @@ from saltus.figure.law_fit import cut_off, prediction
 from saltus.figure.tables import Tables
 from saltus.law.allocation import Cost
 from saltus.report.abilities import ability_grids
+from saltus.report.confidence import confidence_grids
 from saltus.report.grid import Grid
 
 AXES = {
@@ -25,7 +26,7 @@ def grids(tables: Tables) -> list[Grid]:
             forms(tables),
             heldout(tables),
             thresholds(tables), *ability_grids(tables),
-            calibration(tables), provenance(tables)]  # fmt: skip
+            *confidence_grids(tables), provenance(tables)]  # fmt: skip
     return [grid for grid in made if grid.rows]
 
 
@@ -251,27 +252,6 @@ def thresholds(tables: Tables) -> Grid:
          "guess rate", "heterogeneity", "reason"),
         tuple(rows),
         "“> N” means: not reached at the largest size tried; nothing is extrapolated.",
-    )  # fmt: skip
-
-
-def calibration(tables: Tables) -> Grid:
-    """Return calibration by size and level at the largest horizon, means over seeds."""
-    frame = tables.at_largest(tables.calibration)
-    frame = frame[frame["level"].isin(["token", "answer"])]
-    rows = []
-    for size in tables.sizes():
-        here = frame[frame["size"] == size]
-        for (level, tempered), cell in here.groupby(["level", "tempered"], sort=True):
-            rows.append((
-                size, str(level), "fitted" if tempered else "1", f"{cell['n'].sum():,.0f}",
-                *(words.plain(cell[name].mean(), 3)
-                  for name in ("accuracy", "confidence", "overconfidence", "ece", "floor_ece")),
-            ))  # fmt: skip
-    return Grid(
-        "Calibration", "calibration.parquet: accuracy, confidence, overconfidence, ece, floor_ece",
-        ("size", "level", "temperature", "n", "accuracy", "confidence", "over-confidence", "ECE",
-         "its floor"),
-        tuple(rows), "Means over seeds at the largest horizon.",
     )  # fmt: skip
 
 
