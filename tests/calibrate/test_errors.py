@@ -12,12 +12,12 @@ from saltus.calibrate.errors import (
     negative_log_likelihood,
     overconfidence,
 )
-from saltus.calibrate.inversion import binned_errors
+from saltus.calibrate.inversion import run_errors
 from saltus.calibrate.resampling import interval, mean_draws, resampling_weights
 
 
 def floor_of(confidence: np.ndarray, seed: int = 0) -> float:
-    return binned_errors(gather(confidence, confidence > 0.5), seed=seed).floors["ece"]
+    return run_errors(gather(confidence, confidence > 0.5), seed=seed).floors["ece"]
 
 
 def cluster_interval(values: np.ndarray, cluster: np.ndarray, draws: int, seed: int = 0):  # type: ignore[no-untyped-def]

@@ -17,6 +17,7 @@ Binned errors are of the population gaps in these very bins. Coverage: docs/stat
 Legend: Q draws, J bins or grid cells, C cells of confidence, A sizes tried.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,7 @@ from saltus.calibrate.smooth import NUM_CELLS, smooth, smooth_errors
 FloatArray = NDArray[np.float64]
 
 DRAWS = 400
+BINNED = ("ece", "ece_equal_mass")
 FEW_DRAWS = 25  # of a floor that is averaged over runs
 LEVEL = 0.95
 CONSISTENT = 0.005  # of the sum of squares, on either side
@@ -50,17 +52,17 @@ class AbsoluteErrors:
     floors: dict[str, float]
 
 
-def binned_errors(
+def run_errors(
     cells: Cells, design_effect: float = 1.0, *, draws: int = DRAWS, seed: int = 0
 ) -> AbsoluteErrors:
-    """Return `ece` and `ece_equal_mass` of `cells`; of `smooth_ece` the error and floor alone.
+    """Return all three errors of `cells` and their floors, and the interval of `ece` alone.
 
     design_effect: by what the variance of a bin's gap exceeds that of independent rows; intervals
     have it, floors do not.
     """
     width = _width(cells)
     null, noise = _both_noises(cells, width, design_effect, draws, seed)
-    found = _binned(cells, null, noise)
+    found = _binned(cells, null, noise, inverted=("ece",))
     found.errors["smooth_ece"], found.floors["smooth_ece"] = _smooth(cells, null[:FEW_DRAWS])
     return found
 
@@ -68,7 +70,7 @@ def binned_errors(
 def absolute_errors(
     cells: Cells, design_effect: float = 1.0, *, draws: int = DRAWS, seed: int = 0
 ) -> AbsoluteErrors:
-    """Return the binned errors as `binned_errors` does, and `smooth_ece`."""
+    """Return all three errors of `cells` with their intervals and floors."""
     width = _width(cells)
     null, noise = _both_noises(cells, width, design_effect, draws, seed)
     binned = _binned(cells, null, noise)
@@ -97,17 +99,23 @@ def _smooth(cells: Cells, null: FloatArray) -> tuple[float, float]:
     return float(found[0]), float(found[1:].mean())
 
 
-def _binned(cells: Cells, null: FloatArray, noise: FloatArray) -> AbsoluteErrors:
+def _binned(
+    cells: Cells, null: FloatArray, noise: FloatArray, inverted: Sequence[str] = BINNED
+) -> AbsoluteErrors:
+    """Return the binned errors and floors, and the intervals of those `inverted`."""
     found = AbsoluteErrors({}, {}, {})
-    for name, bins in (("ece", cells.width_bin), ("ece_equal_mass", cells.mass_bin)):
-        gaps, scatter = cells.gather(cells.residuals, bins), cells.gather(noise, bins)
+    for name, bins in zip(BINNED, (cells.width_bin, cells.mass_bin), strict=True):
+        gaps = cells.gather(cells.residuals, bins)
+        found.errors[name] = float(np.abs(gaps).sum())
+        found.floors[name] = float(np.abs(cells.gather(null, bins)).sum(axis=-1).mean())
+        if name not in inverted:
+            continue
+        scatter = cells.gather(noise, bins)
         share = cells.gather(cells.count, bins) / cells.rows
         kept = _kept_shapes(gaps, scatter, _shapes(gaps, scatter, share))
         # A shape of bins is as large as its sum.
         values = [size * float(np.abs(shape).sum()) for shape, ends in kept for size in ends]
-        found.errors[name] = float(np.abs(gaps).sum())
         found.intervals[name] = _hull(values)
-        found.floors[name] = float(np.abs(cells.gather(null, bins)).sum(axis=-1).mean())
     return found
 
 
@@ -195,14 +203,12 @@ def _kept(
     edges = [(0.0, reach)]
     for _ in range(PASSES):
         sizes = np.unique(np.concatenate([np.linspace(*edge, NUM_SIZES) for edge in edges]))
-        inside = np.zeros(sizes.size, dtype=bool)
-        for place, size in enumerate(sizes):
-            gaps = size * shape + noise
-            below = float((np.abs(gaps).sum(axis=1) <= total).mean())
-            inside[place] = tail <= below <= 1 - tail
-            if squares is not None and inside[place]:
-                smaller = float(((gaps**2).sum(axis=1) <= squares).mean())
-                inside[place] = CONSISTENT <= smaller <= 1 - CONSISTENT
+        sums, squared = _sums(sizes, shape, noise)
+        below = (sums <= total).mean(axis=1)
+        inside = (tail <= below) & (below <= 1 - tail)
+        if squares is not None:
+            smaller = (squared <= squares).mean(axis=1)
+            inside &= (smaller >= CONSISTENT) & (smaller <= 1 - CONSISTENT)
         if not inside.any():
             return ends
         first, last = np.flatnonzero(inside)[[0, -1]]
@@ -212,3 +218,21 @@ def _kept(
             (ends[1], float(sizes[min(last + 1, sizes.size - 1)])),
         ]
     return ends
+
+
+def _sums(sizes: FloatArray, shape: FloatArray, noise: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return sums over bins of |a s + e| and of its square, (A, Q) each.
+
+    Bin by bin, so that what is worked on stays in the cache however many there are.
+    """
+    moved = shape != 0
+    still = noise[:, ~moved]
+    sums = np.tile(np.abs(still).sum(axis=1), (sizes.size, 1))
+    squares = np.tile((still**2).sum(axis=1), (sizes.size, 1))
+    for gap, drawn in zip(shape[moved], np.ascontiguousarray(noise[:, moved].T), strict=True):
+        found = np.add.outer(sizes * gap, drawn)
+        np.abs(found, out=found)
+        sums += found
+        found *= found
+        squares += found
+    return sums, squares

@@ -11,7 +11,7 @@ import pandas as pd
 
 from saltus.calibrate import errors, resampling
 from saltus.calibrate.cells import gather, groups_of
-from saltus.calibrate.inversion import binned_errors
+from saltus.calibrate.inversion import run_errors
 from saltus.calibrate.levels import RUN, Group, groups, indexed_runs
 from saltus.calibrate.reliability import reliability_bins
 from saltus.calibrate.selective import risk_coverage
@@ -174,7 +174,7 @@ def _row(group: Group, draws: int, seed: int) -> dict[str, object]:
     cells = gather(confidence, correct)
     index, num = groups_of(group.cluster, confidence.size, seed)
     effect = resampling.design_effect(cells, index, num, correct, confidence)
-    binned = binned_errors(cells, effect, draws=draws, seed=seed)
+    binned = run_errors(cells, effect, draws=draws, seed=seed)
     gap = squared = errors.Interval(float("nan"), float("nan"))
     if num > 1:
         weights = resampling.resampling_weights(num, draws, np.random.default_rng(seed))
