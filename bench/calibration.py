@@ -105,9 +105,12 @@ def table(job: tuple[str, str, float, int, int, int]) -> dict[str, tuple[bool, f
     rate = rates(conf, shape, size, clusters > 0)
     gaps = (np.bincount(cells.cell, rate) - cells.confidence) / num
     shares = cells.gather(cells.count, cells.mass_bin) / num
-    mass = cells.gather(gaps, cells.mass_bin)
+    mass, width = (cells.gather(gaps, bins) for bins in (cells.mass_bin, cells.width_bin))
+    held = np.maximum(cells.gather(cells.count, cells.width_bin), 1)
+    means = cells.gather(cells.confidence, cells.width_bin) / held
     truth = TRUTH_OF[name, shape, size, clusters > 0] | {
-        "ece": float(np.abs(cells.gather(gaps, cells.width_bin)).sum()),
+        "ece": float(np.abs(width).sum()),
+        "over_error": float(means @ np.maximum(-width, 0)),
         "ece_equal_mass": float(np.abs(mass).sum()),
         "smooth_ece": float(smooth_errors(cells.on_grid(gaps)[None])[0]),
         "l2_squared_debiased": float((mass**2 / shares).sum()),

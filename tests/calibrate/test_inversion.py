@@ -8,12 +8,16 @@ from saltus.calibrate.inversion import absolute_errors
 from saltus.calibrate.smooth import smooth_errors
 
 NAMES = ("ece", "ece_equal_mass", "smooth_ece")
+ALL = (*NAMES, "over_error")
 
 
 def truths(cells: Cells, rate: np.ndarray) -> dict[str, float]:
     """The errors of the population at these confidences, right with probability `rate`."""
     off = (np.bincount(cells.cell, rate) - cells.confidence) / cells.rows
+    width, rows = (cells.gather(each, cells.width_bin) for each in (off, cells.count))
+    confidence = cells.gather(cells.confidence, cells.width_bin) / np.maximum(rows, 1)
     return {
+        "over_error": float(confidence @ np.maximum(-width, 0)),
         "ece": float(np.abs(cells.gather(off, cells.width_bin)).sum()),
         "ece_equal_mass": float(np.abs(cells.gather(off, cells.mass_bin)).sum()),
         "smooth_ece": float(smooth_errors(cells.on_grid(off)[None])[0]),
@@ -35,7 +39,7 @@ def test_floor_of_a_calibrated_model(shape: tuple[int, int], n: int, floor: floa
 def test_intervals_cover(kind: str) -> None:
     """60 tables of 600 rows; nominal .95."""
     rng = np.random.default_rng(4)
-    held = dict.fromkeys(NAMES, 0)
+    held = dict.fromkeys(ALL, 0)
     for trial in range(60):
         confidence = rng.beta(4, 2, 600)
         gap = {
@@ -47,7 +51,7 @@ def test_intervals_cover(kind: str) -> None:
         rate = np.clip(confidence - gap, 0, 1)
         cells = gather(confidence, rng.random(600) < rate)
         found, truth = absolute_errors(cells, draws=200, seed=trial), truths(cells, rate)
-        for name in NAMES:
+        for name in ALL:
             ends = found.intervals[name]
             held[name] += ends.low - 1e-9 <= truth[name] <= ends.high + 1e-9
     assert min(held.values()) >= 52, held

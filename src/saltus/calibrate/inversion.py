@@ -87,9 +87,26 @@ def absolute_errors(
     found = _hull(smooth_errors(np.stack(ends)).tolist() if ends else [])
     return AbsoluteErrors(
         {**binned.errors, "smooth_ece": value},
-        {**binned.intervals, "smooth_ece": found},
+        {**binned.intervals, "smooth_ece": found, "over_error": _over(cells, noise)},
         {**binned.floors, "smooth_ece": floor},
     )
+
+
+def _over(cells: Cells, noise: FloatArray) -> Interval:
+    """Return the interval of OE: only gaps below 0 are as large as is tried, others as seen."""
+    bins = cells.width_bin
+    gaps, scatter = cells.gather(cells.residuals, bins), cells.gather(noise, bins)
+    count = cells.gather(cells.count, bins)
+    weight = cells.gather(cells.confidence, bins) / np.maximum(count, 1)
+    tried = [*_shapes(gaps, scatter, count / cells.rows), -count / cells.rows]
+    values = []
+    for shape in tried:
+        over = np.minimum(shape, 0)
+        if over.any():
+            shift = scatter + np.maximum(shape, 0)
+            ends = _kept(over, shift, float(weight @ np.maximum(-gaps, 0)), None, weight)
+            values += [size * float(weight @ -over) for size in ends or ()]
+    return _hull(values)
 
 
 def _smooth(cells: Cells, null: FloatArray) -> tuple[float, float]:
@@ -193,17 +210,25 @@ def _kept_shapes(
 
 
 def _kept(
-    shape: FloatArray, noise: FloatArray, total: float, squares: float | None
+    shape: FloatArray,
+    noise: FloatArray,
+    total: float,
+    squares: float | None,
+    over: FloatArray | None = None,
 ) -> tuple[float, float] | None:
-    """Return the least and largest size of one shape that is kept, None if none is."""
+    """Return the least and largest size of one shape that is kept, None if none is.
+
+    `total` is of absolute values, or if `over` is given, of what is below 0 by these weights (J,).
+    """
     # Noise takes at most its own sum off the total.
-    reach = (total + float(np.abs(noise).sum(axis=1).max())) / float(np.abs(shape).sum())
+    weight = np.ones(shape.size) if over is None else over
+    reach = (total + float((np.abs(noise) @ weight).max())) / float(np.abs(shape) @ weight)
     tail = (1 - LEVEL) / 2
     ends: tuple[float, float] | None = None
     edges = [(0.0, reach)]
     for _ in range(PASSES):
         sizes = np.unique(np.concatenate([np.linspace(*edge, NUM_SIZES) for edge in edges]))
-        sums, squared = _sums(sizes, shape, noise)
+        sums, squared = _sums(sizes, shape, noise, over)
         below = (sums <= total).mean(axis=1)
         inside = (tail <= below) & (below <= 1 - tail)
         if squares is not None:
@@ -220,19 +245,17 @@ def _kept(
     return ends
 
 
-def _sums(sizes: FloatArray, shape: FloatArray, noise: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return sums over bins of |a s + e| and of its square, (A, Q) each.
+def _sums(
+    sizes: FloatArray, shape: FloatArray, noise: FloatArray, over: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Return sums over bins of |a s + e|, and of its square, (A, Q) each.
 
-    Bin by bin, so that what is worked on stays in the cache however many there are.
+    Of `over` * max(-(a s + e), 0) if weights (J,) are given. Bin by bin, so that what is worked on
+    stays in the cache however many there are.
     """
-    moved = shape != 0
-    still = noise[:, ~moved]
-    sums = np.tile(np.abs(still).sum(axis=1), (sizes.size, 1))
-    squares = np.tile((still**2).sum(axis=1), (sizes.size, 1))
-    for gap, drawn in zip(shape[moved], np.ascontiguousarray(noise[:, moved].T), strict=True):
-        found = np.add.outer(sizes * gap, drawn)
-        np.abs(found, out=found)
-        sums += found
-        found *= found
-        squares += found
+    sums, squares = np.zeros((2, sizes.size, len(noise)))
+    for place, (gap, drawn) in enumerate(zip(shape, np.ascontiguousarray(noise.T), strict=True)):
+        found = np.add.outer(sizes * gap, drawn) if gap else drawn[None]
+        squares += found**2
+        sums += np.abs(found) if over is None else over[place] * np.maximum(-found, 0)
     return sums, squares

@@ -26,6 +26,7 @@ from saltus.law.ends import DeleteOne
 Array = NDArray[np.float64]
 
 MIN_SIZES = 4
+LAG_FREEDOM = 3  # a crossing rests on the sizes about it, however long the ladder
 ERRORS = (
     "overconfidence", "ece", "floor_ece", "smooth_ece", "floor_smooth_ece", "l2_squared_debiased",
     "over_error", "brier", "nll", "excess_aurc",
@@ -85,7 +86,7 @@ def _slope(x: Array, y: Array) -> float:
 
 
 def lag_of(rows: pd.DataFrame) -> Mapping[str, Any]:
-    """Return the lag in decades of N with its interval (delete one size, t on S - 2).
+    """Return the lag in decades of N with its interval (delete one size, t on 3).
 
     `accuracy_at`, `confidence_at`: the sizes N where each crosses `half`. Null with a reason where
     accuracy spans less than .2 over the ladder, where either does not cross half of that range, or
@@ -117,7 +118,7 @@ def lag_of(rows: pd.DataFrame) -> Mapping[str, Any]:
     if kept.size < x.size:
         lost = x.size - kept.size
         return {**told, "reason": f"without one size {lost} of {x.size} lags are not crossed"}
-    low, high = DeleteOne(x.size - 2).ends(np.asarray(whole), kept)
+    low, high = DeleteOne(LAG_FREEDOM).ends(np.asarray(whole), kept)
     return {**told, "low": float(low), "high": float(high), "reason": ""}
 
 

@@ -21,8 +21,8 @@ from saltus.calibrate.selective import risk_coverage
 MIN_ROWS = 30
 NUM_COVERAGES = 50
 ERRORS = (
-    "ece", "ece_equal_mass", "smooth_ece", "l2_squared_debiased", "overconfidence", "brier", "nll",
-    "accuracy", "aurc", "excess_aurc", "augrc",
+    "ece", "ece_equal_mass", "smooth_ece", "l2_squared_debiased", "overconfidence", "over_error",
+    "brier", "nll", "accuracy", "aurc", "excess_aurc", "augrc",
 )  # fmt: skip
 FLOORS = ("ece", "ece_equal_mass", "smooth_ece")
 KEYS = ("size", "params_nonembedding", "level", "shift", "severity", "tempered")
@@ -82,7 +82,6 @@ def size_errors(found: Iterable[Pool], bootstraps: int = 1000, seed: int = 0) ->
                 "num_clusters": got.num_clusters,
                 "design_effect": got.design_effect,
                 "confidence": got.confidence,
-                "over_error": got.over_error,
                 **{f"brier_{name}": getattr(got.brier, name)
                    for name in ("reliability", "resolution", "uncertainty", "within")},
                 **{f"coverage_at_{risk}": share for risk, share in got.coverage_at_risk.items()},

@@ -22,6 +22,7 @@ ERRORS = (
     ("smooth_ece", "smooth ECE"),
     ("l2_squared_debiased", "l2 squared, debiased"),
     ("overconfidence", "over-confidence"),
+    ("over_error", "OE, 15 equal widths"),
     ("brier", "Brier score"),
     ("nll", "NLL (nats)"),
     ("aurc", "area under risk (AURC)"),
@@ -85,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
     for each, measured in zip(groups, found, strict=True):
         print("\n" + "\n".join(_told(each, measured)))
     print(
-        "\nintervals    95 %: test inversion for ECE and smooth ECE, else a cluster bootstrap\n"
+        "\nintervals    95 %: test inversion for ECE, smooth ECE and OE, else a cluster bootstrap\n"
         "floor        mean error of a perfectly calibrated model with these very confidences"
     )
 
