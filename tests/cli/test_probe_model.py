@@ -146,3 +146,17 @@ def test_a_folder_that_is_no_model_is_told_in_one_line(
     *_, line = capsys.readouterr().err.splitlines()
     assert words in line
     assert not (place / "results").exists()
+
+
+def test_a_model_probed_is_drawn_beside_a_family(
+    place: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe("--model", "small", "--text", "text.jsonl", "--shots", "1") == 0
+    folder = Path("results") / "smoke" / "models" / "small"
+    given = ["figures", str(finished), "--only", "law-fit", "--out", "drawn", "--models"]
+    assert main([*given, str(folder)]) == 0
+    assert (place / "drawn" / "other-models.svg").read_text().startswith("<?xml")
+    capsys.readouterr()
+    assert main([*given, "small"]) == 2
+    said = capsys.readouterr().err
+    assert "no runs.parquet" in said and said.count("\n") == 1

@@ -24,6 +24,7 @@ from saltus.figure import (
     confidence_lead,
     law_fit,
     loss_curves,
+    other_models,
     rates,
     reliability,
     seed_spread,
@@ -413,3 +414,21 @@ def test_slopes_are_told_with_their_interval_or_their_reason(tables: Tables) -> 
     assert "per decade" in calibration_scale.slope_told(found, "decade")
     few = {"slope": None, "low": None, "high": None, "reason": "3 sizes; it needs 4"}
     assert calibration_scale.slope_told(few, "nat") == "3 sizes; it needs 4"
+
+
+def test_other_models_stand_where_their_tables_say(tables: Tables) -> None:
+    task, arm = tables.tasks()[0]
+    about = {"run": "gpt", "params_nonembedding": 8.5e7}
+    scores = pd.DataFrame([{**about, "task": task, "arm": arm, "exact_match": 0.31}])
+    levels = [{**about, "level": level, "tempered": False, "overconfidence": 0.2,
+               "overconfidence_low": 0.1, "overconfidence_high": 0.3}
+              for level in ("token", "answer")]  # fmt: skip
+    figure = other_models.draw(tables, scores, pd.DataFrame(levels))
+    found = [
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0]))
+        for axes in figure.axes for line in axes.get_lines()
+        if line.get_marker() == "D" and len(line.get_xdata())
+    ]  # fmt: skip
+    assert found == [(8.5e7, 0.31), (8.5e7, 0.2), (8.5e7, 0.2)]
+    assert all(axes.get_xlim()[1] > 8.5e7 for axes in figure.axes)
+    assert sum(text.get_text() == "gpt" for axes in figure.axes for text in axes.texts) == 3
