@@ -216,3 +216,33 @@ def test_tokens_that_fall_back_are_not_monotone() -> None:
     assert result.status == "not monotone" and "2 of 3" in result.reason
     assert trunks([[0.9, 0.9]]).status == "below smallest"
     assert trunks([[0.9]]).status == "undecided"
+
+
+def test_a_few_right_by_luck_below_a_leap_do_not_flatten_the_curve() -> None:
+    """3 of 1,000 below, .98 above: the threshold lies in the gap, where a curve from 0 lost it."""
+    rng = np.random.default_rng(8)
+    scale = np.repeat(10 ** np.linspace(3, 6.5, 8), 5)
+    hits = rng.binomial(1000, np.where(scale < 10**4.7, 0.003, 0.98))
+    found = threshold_along_scale(scale, hits, np.full(scale.size, 1000), 0.0)
+    assert found.status == "crossed" and found.curve is not None
+    assert 0.001 < found.curve.guess < 0.006
+    assert found.low == pytest.approx(10**4.5) and found.high == pytest.approx(10**5)
+
+
+def test_small_accuracies_that_rise_are_no_floor() -> None:
+    scale = np.repeat(10 ** np.linspace(3, 5, 5), 4)
+    hits = np.repeat([0, 6, 18, 300, 900], 4)
+    found = threshold_along_scale(scale, hits, np.full(scale.size, 1000), 0.0)
+    assert found.curve is not None and found.curve.guess == 0
+
+
+def test_a_half_point_outside_the_gap_of_the_means_is_withheld_where_sizes_misfit() -> None:
+    """The means of 2-step chains: up at once, then slowly; half is reached from 6.4k to 14k."""
+    scale = np.repeat([452, 1532, 3600, 6400, 14000, 24700, 56000, 149000], 5)
+    means = np.repeat([0.07, 0.09, 0.086, 0.43, 0.64, 0.60, 0.69, 0.78], 5)
+    seeds = np.tile([-0.11, -0.06, 0.0, 0.06, 0.11], 8) * np.where(scale < 5000, 0.2, 1)
+    hits = np.round(300 * (means + seeds))
+    found = threshold_along_scale(scale, hits, np.full(scale.size, 300), 0.08)
+    assert found.status == "undecided" and found.fit_status == "misfit"
+    assert (found.low, found.high) == pytest.approx((6400, 14000))
+    assert found.estimate is None and "outside the gap" in found.reason

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from saltus.calibrate.coverage import coverage_of
 from saltus.calibrate.measure import BOOTSTRAPS, Measured, measure
 from saltus.calibrate.table import Columns, Group, read_groups, warnings_of
 from saltus.cli.foreign import read_foreign
@@ -87,23 +88,29 @@ def run(options: argparse.Namespace) -> None:
         print("\n" + "\n".join(_told(each, measured)))
     print(
         "\nintervals    95 %: test inversion for ECE, smooth ECE and OE, else a cluster bootstrap\n"
-        "floor        mean error of a perfectly calibrated model with these very confidences"
+        "floor        mean error of a perfectly calibrated model with these very confidences\n"
+        "coverage     how often such intervals held the truth in simulated tables, least and most"
     )
 
 
 def _entry(group: Group, measured: Measured) -> dict[str, Any]:
-    return {"group": group.name, **measured.entry(), "warnings": warnings_of(group)}
+    held = coverage_of(measured.n, clustered=group.cluster is not None)
+    return {
+        "group": group.name, **measured.entry(), "coverage": held, "warnings": warnings_of(group)
+    }  # fmt: skip
 
 
 def _told(group: Group, found: Measured) -> list[str]:
     """Return what is printed of one group."""
-    table = [["", "estimate", "95 %", "floor"]]
+    table = [["", "estimate", "95 %", "floor", "coverage"]]
+    held = coverage_of(found.n, clustered=group.cluster is not None)
     for name, words in ERRORS:
         value = found.brier.total if name == "brier" else float(getattr(found, name))
         ends = found.intervals[name]
         told = ABSENT if ends.low != ends.low else f"[{ends.low:.4f}, {ends.high:.4f}]"
         floor = f"{found.floor[name]:.4f}" if name in found.floor else ""
-        table.append([words, f"{value:.4f}", told, floor])
+        share = "{:.2f} to {:.2f}".format(*held[name]) if told != ABSENT else ""
+        table.append([words, f"{value:.4f}", told, floor, share])
     clusters = f" in {found.num_clusters} clusters" if group.cluster is not None else ""
     effect = f", design effect {found.design_effect:.2f}" if group.cluster is not None else ""
     gaps = [

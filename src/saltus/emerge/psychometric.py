@@ -27,6 +27,8 @@ EPSILON = 1e-12
 CONCENTRATIONS = (0.02, 1e6)
 DECADES = 2 * float(np.log(9))
 _MAX_LAPSE = 0.2
+_MAX_FLOOR = 0.02
+_ALIKE = 0.05
 _MAX_STARTS = 16
 _POLISHED = 4
 
@@ -162,6 +164,29 @@ def plateau_sizes(cells: Cells) -> int:
     qualifies = (means >= 0.75) & (means >= means.max() - 0.1)
     below = np.flatnonzero(~qualifies[::-1])
     return int(below[0]) if below.size else int(means.size)
+
+
+def residual_floor(cells: Cells) -> float:
+    """Accuracy of the smallest sizes where it has not begun to rise, 0 if that is not identified.
+
+    A few answers in a thousand are right by luck without any ability; a logistic curve from 0 would
+    have to be wide to reach them. Of the smallest sizes with means up to .02, the last may already
+    rise and is left out; the others, at least two, must not differ beyond drawing items (Pearson's
+    chi-squared, p > .05). Their mean over replicas is the floor.
+    """
+    means = size_means(cells)
+    above = np.flatnonzero(means > _MAX_FLOOR)
+    low = (int(above[0]) if above.size else means.size) - 1
+    if low < 2:
+        return 0.0
+    index = cells.index
+    hits = np.bincount(index, cells.successes)[:low]
+    trials = np.bincount(index, cells.trials)[:low]
+    share = float(hits.sum() / trials.sum())
+    if share <= 0:
+        return 0.0
+    squares = float(((hits - trials * share) ** 2 / (trials * share * (1 - share))).sum())
+    return float(means[:low].mean()) if special.chdtrc(low - 1, squares) > _ALIKE else 0.0
 
 
 def size_means(cells: Cells) -> FloatArray:

@@ -76,11 +76,13 @@ def threshold_along_scale(
     simulations of 8 sizes × 5 seeds it covered .94-1.0 when only seeds scatter, .85-.93 when sizes
     do too (by as much as a seed at the worst). With `clusters` it is a delete-one-size jackknife,
     and falls are not tested. The lower asymptote is `guess_rate`, or the lowest mean if that is
-    lower (a model that answers nothing scores less than the best constant answer).
+    lower (a model that answers nothing scores less than the best constant answer), but at least
+    `psychometric.residual_floor`.
     The status is `not monotone` if the accuracy falls back to the level or below it beyond chance
     (`saltus.emerge.monotone`, p < .05, seeded by `seed`). Where means and curve disagree on which
     side of the level an end of the ladder lies, the means reach the level at a smaller size only,
-    or the curve does not describe the means (`fitness.misfit`), it is `undecided`. `reason` says
+    or the curve does not describe the means (`fitness.misfit`; at p < .05 if its half point lies
+    outside the gap in which they cross), it is `undecided`, with that gap. `reason` says
     whenever the largest size does worse than a smaller one.
     Raises ValueError if the arrays differ in length or are empty, a scale is not positive,
     successes lie outside [0, trials], or the level is not between 0 and 1.
@@ -188,15 +190,20 @@ def _placed(
         told = f"the mean of the {axis.first} is below the level ({means[0]:.2f})"
         return unsettled(base, None, high, f"{told}, the curve above it already")
     estimate, (low, high) = _at_least_the_gap(estimate, (low, high), below, reached, fit)
+    start = f"the {axis.first}" if below is None else axis.text(below)
+    gap = f"the gap in which the means cross ({start} to {axis.text(reached)})"
+    outside = not (below or 0.0) <= estimate <= reached
+    if outside and lack is not None and lack.p_value < ALPHA:
+        told = f"the curve's half point ({axis.text(estimate)}) lies outside {gap}, and "
+        told += f"{axis.nouns} lie further off it than seeds explain (p = {lack.p_value:.2g})"
+        return unsettled(replace(base, fit_status="misfit"), below, reached, told)
     reason = ""
     if below is not None and fit.width_decades < np.log10(reached / below):
         base = replace(base, fit_status="width < gap", width_decades=None)
         reason = "the rise lies within one gap of the ladder"
-    if not (below or 0.0) <= estimate <= reached:
-        start = f"the {axis.first}" if below is None else axis.text(below)
-        outside = "the curve's half point lies outside the gap in which the means cross "
-        outside += f"({start} to {axis.text(reached)}), so the curve does not describe them"
-        reason = "; ".join(part for part in (reason, outside) if part)
+    if outside:
+        told = f"the curve's half point lies outside {gap}, so the curve does not describe them"
+        reason = "; ".join(part for part in (reason, told) if part)
     return crossed(base, estimate, low, high, reason)
 
 
@@ -317,9 +324,10 @@ def cells_of(
         rung=None if place is None else place[order],
     )
     means = psychometric.size_means(cells)
+    floor = psychometric.residual_floor(cells)
     cells = replace(
         cells,
-        guess=float(min(guess_rate, means.min(), level)),
+        guess=float(min(max(min(guess_rate, means.min()), floor), level)),
         level=level,
         lapse_free=psychometric.plateau_sizes(cells) >= 2,
     )
