@@ -8,10 +8,8 @@ import pandas as pd
 import pytest
 from law_tables import TRUTH, answer, table
 
-from saltus.cli.law_text import told
 from saltus.cli.main import main
 from saltus.law.forms import Chinchilla
-from saltus.law.table import read_rows
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "laptop"
 RATES = Path(__file__).parents[2] / "results" / "reference" / "rates"
@@ -74,18 +72,35 @@ def test_columns_where_and_clusters(tmp_path: Path) -> None:
     assert found["interval_method"].startswith("bootstrap of clusters")
 
 
-@pytest.mark.parametrize(
-    ("bounds", "said"), [([], "none: no refit moves it"), (["E"], "none: on its bound")]
-)
 def test_an_absent_interval_has_its_own_reason(
-    tmp_path: Path, bounds: list[str], said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    exact = answer(tmp_path, table())
+    assert set(exact["interval_notes"].values()) == {"none: the table is exact"}
+    assert capsys.readouterr().out.count("none: the table is exact") == 6
     frame = table(noise=0.003)
-    found = answer(tmp_path, frame)
-    found["intervals"]["E"], found["certificate"]["bounds_hit"] = None, bounds
-    rows = read_rows(frame, Chinchilla())
-    (line,) = (line for line in told("table", rows, found) if line.startswith("E "))
-    assert said in line
+    frame["loss"] -= 1.71
+    bounded = answer(tmp_path, frame)
+    assert bounded["certificate"]["bounds_hit"] == ["E"]
+    assert bounded["interval_notes"] == {"E": "none: on its bound"}
+
+
+def test_what_repeated_rows_say_of_the_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = pd.concat([table(5, 0.003, seed).assign(seed=seed) for seed in range(3)])
+    found = answer(tmp_path, frames)
+    assert found["residuals"]["seed_percent"] == pytest.approx(0.3, rel=0.25)
+    assert found["lack_of_fit"]["status"] == "none seen"
+    assert found["lack_of_fit"]["freedom"] == [20, 50]
+    assert "lack of fit  none seen (residuals" in capsys.readouterr().out
+    frames["loss"] *= np.where(np.isclose(frames["N"], frames["N"].median()), 1.02, 1.0)
+    found = answer(tmp_path, frames)
+    assert found["lack_of_fit"]["status"] == "does not fit"
+    assert "lack of fit  the law does not fit" in capsys.readouterr().out
+    found = answer(tmp_path, table(5, 0.003))
+    assert found["lack_of_fit"]["status"] == "cannot say"
+    assert found["residuals"]["seed_percent"] is None
 
 
 def test_diverged_runs_are_dropped_and_counted(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def told(name: str, rows: Rows, found: Mapping[str, Any]) -> list[str]:
         *_certificate(found["certificate"]),
         f"residuals    {found['residuals']['rms_percent']:.3g} % r.m.s., "
         f"largest {found['residuals']['max_percent']:.3g} %",
+        f"lack of fit  {found['lack_of_fit']['text']}",
     ]
     if "approaches" in found:
         verdict = found["verdict"]["text"]
@@ -140,7 +141,7 @@ def _short(value: float | None, ends: Sequence[float | None] | None) -> str:
 def _parameters(found: Mapping[str, Any]) -> list[str]:
     """Return the table of parameters: value, interval, its simulated coverage, movement."""
     coverage = found["coverage"]
-    certificate = found["certificate"]
+    certificate, notes = found["certificate"], found["interval_notes"]
     moved = [
         (head, certificate[key])
         for head, key in (
@@ -156,9 +157,7 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
     values = dict(found["parameters"])
     intervals = dict(found["intervals"])
     for name, value in values.items():
-        bounded = name in certificate["bounds_hit"]
-        absent = "none: on its bound" if bounded else "none: no refit moves it"
-        line = [name, f"{value:.5g}", _interval(intervals.get(name), absent)]
+        line = [name, f"{value:.5g}", _interval(intervals.get(name), notes.get(name, "none"))]
         line += [_coverage(coverage, name)] if coverage else []
         line += [f"×{each['factors'][name]:.3g}" for _, each in moved]
         lines.append(line)
@@ -167,7 +166,7 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
         line = [
             "a",
             f"{allocation['a']:.5g}",
-            _interval(allocation["interval"], "none: on a bound"),
+            _interval(allocation["interval"], notes.get("a", "none")),
         ]
         line += [_coverage(coverage, "a")] if coverage else []
         lines.append(line + [""] * len(moved))
@@ -175,6 +174,8 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
     if allocation is not None:
         out.append(f"a: N* grows as C^a, C = {Cost(**allocation['cost'])}")
     out.append(f"95 %: {found['interval_method']}")
+    beside = [(name, note) for name, note in notes.items() if not note.startswith("none")]
+    out += _once(beside)
     if found["audit"] is not None:
         audit = found["audit"]
         out.append(

@@ -137,7 +137,7 @@ def bootstrap(
         theta=np.concatenate([part.theta for part in parts]),
         unconverged=int(np.sum(~converged)),
         replica_error=replica_error(fitted.residuals, list(groups), len(fitted.theta)),
-        smallest_loss=float(losses.min()),
+        variables=variables,
         level=level,
         what=what,
         audited=audited,

@@ -135,7 +135,9 @@ def descend(
                 form, table.logs, log_loss, weights, penalty, theta, bounds, max_iterations=100
             )
         ends = residuals(form, table.logs, log_loss, theta, criterion.raw)
-        tried.append(Refits(theta, criterion.total(ends, weights), converged))
+        totals = criterion.total(ends, weights)
+        exact = totals <= criterion.floor(weights, log_loss)
+        tried.append(Refits(theta, totals, converged | exact))
     best = reduce(better, tried)
     return best.theta, best.objectives, best.converged
 

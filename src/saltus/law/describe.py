@@ -19,17 +19,22 @@ from saltus.law.doubt import Doubt, Interval, choose_interval, doubt_of
 from saltus.law.forecast import rms_percent
 from saltus.law.forms import Chinchilla, Form
 from saltus.law.influence import leave_one_size_out, leave_worst_out
+from saltus.law.misfit import lack_of_fit
 from saltus.law.solve import HUBER, Fit, fit
 from saltus.law.table import Rows
 
 Array = NDArray[np.float64]
 
 
-def residual_entry(fitted: Fit) -> dict[str, float]:
-    """Return the residuals' root mean square and largest size, in percent of the measured loss."""
+def residual_entry(fitted: Fit, seed_percent: float | None) -> dict[str, float | None]:
+    """Return the residuals' root mean square and largest size, in percent of the measured loss.
+
+    Beside them the scatter of rows that differ in their seed alone, None where there are none.
+    """
     return {
         "rms_percent": rms_percent(fitted.residuals),
         "max_percent": float(np.max(np.abs(100.0 * np.expm1(fitted.residuals)))),
+        "seed_percent": seed_percent,
     }
 
 
@@ -107,12 +112,14 @@ def describe(
     """
     fitted = fit(form, rows.variables, rows.loss, criterion=criterion, seed=seed)
     doubt = doubt_of(fitted, rows, choose_interval(rows, interval), num=num, seed=seed)
+    misfit = lack_of_fit(fitted, rows)
     entry: dict[str, Any] = {
         "form": form.name,
         "equation": form.equation,
         "source": form.source,
         "parameters": fitted.parameters,
         "intervals": doubt.parameters,
+        "interval_notes": doubt.notes,
         "interval_method": doubt.method,
         "unconverged_refits": doubt.unconverged,
         "audit": doubt.audit,
@@ -128,7 +135,8 @@ def describe(
             "text": str(criterion),
         },
         "certificate": certificate_entry(fitted, rows),
-        "residuals": residual_entry(fitted),
+        "residuals": residual_entry(fitted, misfit["seed_percent"]),
+        "lack_of_fit": misfit,
         **_approaches(rows, fitted, doubt),
         **(_heldout(rows, fitted, seed) if heldout else {}),
         "uncertainty": uncertainty_entry(doubt.spread, rows),

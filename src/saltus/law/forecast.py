@@ -16,6 +16,8 @@ from saltus.law.solve import HUBER, Fit, fit
 
 Array = NDArray[np.float64]
 
+ROUNDING = 1e-9  # of a loss: intervals of exact tables are as narrow as rounding is wide
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -125,7 +127,8 @@ class Score:
         """Which actual losses (n,) lie in their interval; None without intervals."""
         if self.low is None or self.high is None:
             return None
-        return np.asarray((self.low <= self.actual) & (self.actual <= self.high))
+        low, high = self.low * (1 - ROUNDING), self.high * (1 + ROUNDING)
+        return np.asarray((low <= self.actual) & (self.actual <= high))
 
     @property
     def baseline_percent(self) -> Array:
