@@ -118,5 +118,6 @@ class Criterion:
         if self.loss == "huber":
             return f"sum of Huber losses, delta {self.delta:g}, of {residual}"
         if self.loss == "asymmetric":
-            return f"sum of absolute {residual}, over-prediction counted {self.over:g} times"
+            often = {1.0: "once", 2.0: "twice"}.get(self.over, f"{self.over:g} times")
+            return f"sum of absolute {residual}, over-prediction counted {often}"
         return f"sum of {'halved squares of' if self.loss == 'squared' else 'absolute'} {residual}"

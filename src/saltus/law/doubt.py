@@ -112,7 +112,7 @@ def _doubt_of_refits(spread: Intervals, rows: Rows) -> Doubt:
 
 def _cost_exponent(fitted: Fit, rows: Rows) -> float | None:
     """Return p of C = k N^p D, which a is the allocation of; None of a form without one."""
-    if not {"alpha", "beta"} <= set(fitted.form.parameters):
+    if fitted.form.growth(fitted.theta) is None:
         return None
     return fit_cost(rows.variables["N"], rows.variables["D"], rows.flops).exponent
 
@@ -136,11 +136,12 @@ def _profile(fitted: Fit, rows: Rows) -> Doubt:
 
     power = _cost_exponent(fitted, rows)
     values = dict(fitted.parameters)
-    if power is not None:
-        form, theta = fitted.form, fitted.form.report(fitted.theta)
-        alpha, beta = (theta[form.parameters.index(name)] for name in ("alpha", "beta"))
-        values[ALLOCATION] = float(allocation_exponent(alpha, beta, power))
     notes = {}
+    growth = fitted.form.growth(fitted.theta)
+    if growth is not None and power is not None:
+        values[ALLOCATION] = float(allocation_exponent(*growth, power))
+        if ALLOCATION not in found.reported:
+            notes[ALLOCATION] = "none: a profile is of the parameters, and of alpha and beta alone"
     for name, ends in found.reported.items():
         low, high = (public(name, end) for end in ends)
         if (low is not None and values[name] < low) or (high is not None and values[name] > high):

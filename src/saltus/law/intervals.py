@@ -131,7 +131,7 @@ class Intervals(ABC):
         whole, parts = self._allocations(cost_exponent)
         if ends is not None:
             return "" if ends[0] <= whole <= ends[1] else self._beside(whole, parts)
-        on_bound = {"alpha", "beta"} & set(self.fitted.certificate.bounds_hit)
+        on_bound = self.fitted.form.growing & set(self.fitted.certificate.bounds_hit)
         absent = f"{' and '.join(sorted(on_bound))} on a bound"
         return f"none: {absent if on_bound else self._still}"
 
@@ -160,21 +160,21 @@ class Intervals(ABC):
 
     def _allocations(self, cost_exponent: float) -> tuple[float, Array]:
         """Return a of the law, and of its refits (m,)."""
-        form = self.fitted.form
-        place = [form.parameters.index(name) for name in ("alpha", "beta")]
-        whole, parts = (form.report(t)[..., place] for t in (self.fitted.theta, self.theta))
-        return (
-            float(allocation_exponent(whole[0], whole[1], cost_exponent)),
-            allocation_exponent(parts[:, 0], parts[:, 1], cost_exponent),
+        both = (self.fitted.form.growth(theta) for theta in (self.fitted.theta, self.theta))
+        whole, parts = (
+            np.asarray(allocation_exponent(*growth, cost_exponent))
+            for growth in both
+            if growth is not None
         )
+        return float(whole), parts
 
     def allocation_interval(self, cost_exponent: float = 1.0) -> tuple[float, float] | None:
         """Return (low, high) of a = beta / (alpha + p beta), p `cost_exponent`.
 
-        None where alpha or beta is on a bound, or no refit moves a. It lies within [0, 1/p],
-        where all growth goes to D or to N.
+        Alpha and beta are the form's `growth`, which it must have. None where one is on a bound,
+        or no refit moves a. It lies within [0, 1/p], where all growth goes to D or to N.
         """
-        if {"alpha", "beta"} & set(self.fitted.certificate.bounds_hit):
+        if self.fitted.form.growing & set(self.fitted.certificate.bounds_hit):
             return None
         whole, parts = self._allocations(cost_exponent)
         if unmoved(whole, parts):

@@ -38,6 +38,7 @@ class Kaplan(Form):
     source: ClassVar[str] = "Kaplan et al. 2020, Scaling Laws for Neural Language Models, eq. 1.5"
     floor: ClassVar = None
     num_starts: ClassVar[int] = 48
+    growing: ClassVar = frozenset({"alpha_N", "alpha_D"})
     scaled_by: ClassVar = MappingProxyType({"N_c": "alpha_N", "D_c": "alpha_D"})
     variables = ("N", "D")
     parameters = ("N_c", "D_c", "alpha_N", "alpha_D")
