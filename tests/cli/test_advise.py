@@ -47,10 +47,27 @@ def test_the_command_prints_and_writes(laws: Path, capsys: pytest.CaptureFixture
     told = capsys.readouterr().out
     assert "compute-optimal at C = 1e+21 = 6 N D" in told
     assert "narrower by" in told
-    assert "beyond the table" not in told and "edge" not in told
+    assert "beyond the table" not in told and "edge of the search" not in told
     assert json.loads(out.read_text())["quantity"] == "loss"
     assert main(["advise", str(laws), "--budget", "1e25", "--parameter", "beta"]) == 0
     assert "beyond the table" in capsys.readouterr().out
+
+
+def test_the_exponent_of_allocation_can_be_asked_for(
+    laws: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, found = laws.with_name("advice_a.json"), json.loads(laws.read_text())
+    words = ["advise", str(laws), "--budget", "1e21", "--parameter", "a", "--json", str(out)]
+    assert main(words) == 0
+    told, made = capsys.readouterr().out, json.loads(out.read_text())
+    assert made["quantity"] == "a"
+    assert made["value"] == pytest.approx(found["allocation"]["a"])
+    assert made["interval"] == pytest.approx(found["allocation"]["interval"])
+    assert made["candidates"][0]["shrink"] > 0.01
+    best = made["candidates"][:8]
+    assert ("*: at the edge" in told) == any(each["at_edge"] for each in best)
+    edges = {each["params"] for each in made["candidates"] if each["at_edge"]}
+    assert max(each["params"] for each in made["candidates"]) in edges
 
 
 def test_an_edge_is_said(laws: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

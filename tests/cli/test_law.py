@@ -1,6 +1,7 @@
 """`saltus law` on tables of anybody's: known answers, by JSON and in print."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,8 @@ import pandas as pd
 import pytest
 from law_tables import TRUTH, answer, table
 
-from saltus.cli.law_text import told
 from saltus.cli.main import main
 from saltus.law.forms import Chinchilla
-from saltus.law.table import read_rows
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "laptop"
 RATES = Path(__file__).parents[2] / "results" / "reference" / "rates"
@@ -60,6 +59,91 @@ def test_other_formats_give_the_same(tmp_path: Path, kind: str) -> None:
     assert json.loads(out.read_text())["parameters"] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["TABLE.CSV", "table.csv.gz", "table.jsonl.gz"])
+def test_endings_in_capitals_packed_files_and_padded_headers_are_read(
+    tmp_path: Path, name: str
+) -> None:
+    frame = table(6, noise=0.003)
+    expected = answer(tmp_path, frame)["parameters"]
+    path, out = tmp_path / name, tmp_path / "other.json"
+    padded = frame.rename(columns={"N": " N ", "loss": "\tloss"})
+    if "csv" in name.lower():
+        padded.to_csv(path, index=False)
+    else:
+        padded.to_json(path, orient="records", lines=True, double_precision=15)
+    assert main(["law", str(path), "--json", str(out), "--bootstrap", "100"]) == 0
+    assert json.loads(out.read_text())["parameters"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_conventions_of_own_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frame = table(6, noise=0.003).rename(columns={"N": "whole"})
+    frame = frame.assign(core=0.8 * frame["whole"] ** 1.02, spent=7 * frame["whole"] * frame["D"])
+    found = answer(
+        tmp_path, frame, "--columns", "params=whole", "--conventions", "--counts",
+        "params=core,flops=spent",
+    )["conventions"]  # fmt: skip
+    assert [(row["params"], row["flops"]) for row in found] == [
+        ("whole", "spent"), ("whole", "6 whole D"), ("core", "spent"), ("core", "6 core D"),
+    ]  # fmt: skip
+    assert found[2]["alpha"] == pytest.approx(found[0]["alpha"] / 1.02, rel=1e-4)
+    assert "6 core D" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("variable", ["N", "D", "C"])
+def test_forms_in_one_variable_are_held_to_its_largest_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], variable: str
+) -> None:
+    x = np.geomspace(1e6, 1e10, 12)
+    loss = 1.5 + 300 * x**-0.3
+    loss *= np.exp(np.random.default_rng(0).normal(0, 0.002, len(x)))
+    found = answer(
+        tmp_path, pd.DataFrame({variable: x, "loss": loss}), "--form", "power", "--variable",
+        variable,
+    )  # fmt: skip
+    held, largest = found["heldout"], found["heldout"]["largest"]
+    assert (held["cut_along"], held["chosen"]) == (variable, "power")
+    assert held["cut_flops"] == pytest.approx(np.sqrt(x[0] * x[-2]))
+    assert largest["of"] == ("size" if variable == "N" else variable)
+    assert largest["rows"] == 1
+    assert largest["mean_absolute_error_percent"] < largest["baseline_error_percent"]
+    assert found["allocation"] is None
+    assert found["allocation_reason"].startswith(f"power is a law of {variable} alone")
+    assert "predicted" in capsys.readouterr().out
+
+
+def test_kaplan_s_law_has_an_allocation(tmp_path: Path) -> None:
+    found = answer(tmp_path, table(6, noise=0.003), "--form", "kaplan")
+    size, data = (found["parameters"][name] for name in ("alpha_N", "alpha_D"))
+    assert found["allocation"]["a"] == pytest.approx(1 / (1 + size / data))
+    low, high = found["allocation"]["interval"]
+    assert low <= found["allocation"]["a"] <= high
+    assert found["allocation_reason"] == ""
+    assert found["heldout"]["largest"]["baseline_reason"] == ""
+
+
+def test_equal_errors_are_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = answer(tmp_path, table(6))
+    assert found["heldout"]["chosen"] == "chinchilla"
+    assert found["heldout"]["tied"] == ["outer"]
+    told = capsys.readouterr().out
+    assert "chinchilla (chosen of equals)" in told and "outer (as good)" in told
+
+
+def test_units_are_told_and_ends_have_the_digits_of_their_estimate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = table(6, noise=0.003)
+    answer(tmp_path, frame.assign(N=frame["N"] / 1e9, D=frame["D"] / 1e9))
+    told = capsys.readouterr().out
+    assert "so not FLOPs if N or D is in millions or billions" in told
+    (line,) = (line for line in told.splitlines() if line.startswith("fitted law"))
+    numbers = re.findall(r"[0-9.]+", line.split("]", 1)[1])
+    assert {len(each.replace(".", "").lstrip("0")) for each in numbers} == {3}
+    assert "simulated coverage: none to go by, simulated for several seeds" in told
+    answer(tmp_path, frame)
+    assert "not FLOPs" not in capsys.readouterr().out
+
+
 def test_columns_where_and_clusters(tmp_path: Path) -> None:
     frame = table(noise=0.003).rename(columns={"N": "size_n", "loss": "nll"})
     frame["mode"] = ["train" if i % 4 else "test" for i in range(64)]
@@ -74,18 +158,35 @@ def test_columns_where_and_clusters(tmp_path: Path) -> None:
     assert found["interval_method"].startswith("bootstrap of clusters")
 
 
-@pytest.mark.parametrize(
-    ("bounds", "said"), [([], "none: no refit moves it"), (["E"], "none: on its bound")]
-)
 def test_an_absent_interval_has_its_own_reason(
-    tmp_path: Path, bounds: list[str], said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    exact = answer(tmp_path, table())
+    assert set(exact["interval_notes"].values()) == {"none: the table is exact"}
+    assert capsys.readouterr().out.count("none: the table is exact") == 6
     frame = table(noise=0.003)
-    found = answer(tmp_path, frame)
-    found["intervals"]["E"], found["certificate"]["bounds_hit"] = None, bounds
-    rows = read_rows(frame, Chinchilla())
-    (line,) = (line for line in told("table", rows, found) if line.startswith("E "))
-    assert said in line
+    frame["loss"] -= 1.71
+    bounded = answer(tmp_path, frame)
+    assert bounded["certificate"]["bounds_hit"] == ["E"]
+    assert bounded["interval_notes"] == {"E": "none: on its bound"}
+
+
+def test_what_repeated_rows_say_of_the_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = pd.concat([table(5, 0.003, seed).assign(seed=seed) for seed in range(3)])
+    found = answer(tmp_path, frames)
+    assert found["residuals"]["seed_percent"] == pytest.approx(0.3, rel=0.25)
+    assert found["lack_of_fit"]["status"] == "none seen"
+    assert found["lack_of_fit"]["freedom"] == [20, 50]
+    assert "lack of fit  none seen (residuals" in capsys.readouterr().out
+    frames["loss"] *= np.where(np.isclose(frames["N"], frames["N"].median()), 1.02, 1.0)
+    found = answer(tmp_path, frames)
+    assert found["lack_of_fit"]["status"] == "does not fit"
+    assert "lack of fit  the law does not fit" in capsys.readouterr().out
+    found = answer(tmp_path, table(5, 0.003))
+    assert found["lack_of_fit"]["status"] == "cannot say"
+    assert found["residuals"]["seed_percent"] is None
 
 
 def test_diverged_runs_are_dropped_and_counted(tmp_path: Path) -> None:

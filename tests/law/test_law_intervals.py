@@ -1,13 +1,16 @@
 """Intervals: the jackknife by hand, its coverage in simulation, and refusals."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from saltus.law.bootstrap import bootstrap
+from saltus.law.criterion import Criterion, Loss
 from saltus.law.ends import jackknife_error
-from saltus.law.forms import Chinchilla
+from saltus.law.forms import Array, Chinchilla
 from saltus.law.intervals import allocation_exponent, jackknife, replica_error
 from saltus.law.runs import replicas_of, variables_of
 from saltus.law.solve import fit, predict_log
@@ -86,10 +89,8 @@ def test_intervals_cover_the_truth(make_runs: MakeRuns, truth: dict[str, float])
 
 
 @pytest.mark.parametrize(("seed", "told"), [(0, False), (1, True)])
-def test_an_irreducible_loss_lies_between_nothing_and_the_smallest_loss(
-    seed: int, told: bool
-) -> None:
-    """The refits' own ends pass the smallest loss; of one table they pass 0 too."""
+def test_an_irreducible_loss_lies_between_nothing_and_the_law_itself(seed: int, told: bool) -> None:
+    """The refits' own ends pass the law's band; of one table they pass 0 too."""
     generator = np.random.default_rng(seed)
     sizes = np.repeat(np.geomspace(1e3, 1e5, 5), 4)
     tokens = np.tile(np.geomspace(1e5, 1e6, 4), 5)
@@ -101,8 +102,57 @@ def test_an_irreducible_loss_lies_between_nothing_and_the_smallest_loss(
     assert errors is not None
     assert fitted.certificate.bounds_hit == ()
     low, high = np.exp(errors.reported_interval("E"))
-    assert high > loss.min() and (low > 1e-3) == told
-    assert errors.parameter_intervals()["E"] == (pytest.approx(low) if told else 0.0, loss.min())
+    highest = errors.band(variables)[1].min()
+    assert high > highest and (low > 1e-3) == told
+    assert errors.parameter_intervals()["E"] == (pytest.approx(low) if told else 0.0, highest)
+
+
+def flat_table(seed: int = 0) -> tuple[dict[str, Array], Array]:
+    """Return losses close to their floor, one of them far below it by chance."""
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(1e6, 1e9, 6), np.geomspace(1e8, 1e11, 4)))
+    loss = 2 + 20 * n**-0.4 + 20 * d**-0.4
+    loss *= np.exp(np.random.default_rng(seed).normal(0, 0.002, len(n)))
+    loss[-1] *= 0.97
+    return {"N": n, "D": d}, loss
+
+
+def test_no_interval_of_e_is_cut_below_its_estimate() -> None:
+    variables, loss = flat_table()
+    fitted = fit(Chinchilla(), variables, loss)
+    assert fitted.parameters["E"] > loss.min()
+    sizes = [f"{size:.0f}" for size in variables["N"]]
+    errors = jackknife(fitted, variables, loss, sizes)
+    drawn = bootstrap(fitted, variables, loss, num=200)
+    assert errors is not None
+    for each in (errors, drawn):
+        ends = each.parameter_intervals()["E"]
+        assert ends is not None and ends[0] <= fitted.parameters["E"] <= ends[1]
+        assert "E" not in each.notes()
+
+
+def test_an_interval_beside_its_estimate_says_why() -> None:
+    variables, loss = flat_table()
+    fitted = fit(Chinchilla(), variables, loss)
+    drawn = bootstrap(fitted, variables, loss, num=200)
+    moved = replace(drawn, theta=drawn.theta + np.array([0, 0, 0, 2.0, 0]))
+    low, _ = moved.parameter_intervals()["alpha"] or (0.0, 0.0)
+    assert low > fitted.parameters["alpha"]
+    assert moved.notes()["alpha"].startswith("the estimate is not inside: 100 % of the refits")
+    assert "% of the refits lie below it" in moved.allocation_note()
+    assert drawn.allocation_note() == ""
+
+
+def test_an_exact_table_has_no_scatter_to_speak_of() -> None:
+    variables, _ = flat_table()
+    loss = 2 + 20 * variables["N"] ** -0.4 + 30 * variables["D"] ** -0.3
+    kinds: tuple[Loss, ...] = ("huber", "absolute")
+    for kind in kinds:
+        fitted = fit(Chinchilla(), variables, loss, criterion=Criterion(kind))
+        drawn = bootstrap(fitted, variables, loss, num=100)
+        assert drawn.unconverged == 0
+        assert set(drawn.notes().values()) == {"none: the table is exact"}
+        assert drawn.allocation_note() == "none: the table is exact"
+        assert drawn.allocation_interval() is None
 
 
 def test_a_parameter_on_its_bound_has_no_interval(make_runs: MakeRuns) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from saltus.law.criterion import Criterion, Loss, Residual
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import jackknife
 from saltus.law.solve import Fit, fit
@@ -51,3 +52,32 @@ def test_the_olmo_ladder_carries_its_doubt() -> None:
     assert errors.dof == 1
     low, high = errors.prediction_interval(held[["N", "D"]].to_dict("series"))
     assert np.all((low < held[LOSS]) & (held[LOSS] < high))
+
+
+@pytest.mark.parametrize(
+    ("loss", "residual", "objective"),
+    [
+        ("absolute", "log", 0.03878278),
+        ("asymmetric", "log", 0.05932083),
+        ("asymmetric", "raw", 0.18736993),
+    ],
+)
+def test_the_olmo_ladder_under_absolute_losses(
+    loss: Loss, residual: Residual, objective: float
+) -> None:
+    """A long valley: rounded losses stop short of the vertex, linear programmes reach it."""
+    train, _ = ladder()
+    criterion = Criterion(loss, residual=residual)
+    table = train[["N", "D"]].to_dict("series")
+    fitted = fit(Chinchilla(), table, train[LOSS], criterion=criterion)
+    assert fitted.certificate.status == "converged"
+    assert fitted.objective == pytest.approx(objective, rel=1e-5)
+
+
+def test_the_olmo_ladder_s_absolute_raw_loss_has_no_single_minimum() -> None:
+    """The signs of each size's residuals cancel: E and A/N^alpha may trade places at no cost."""
+    train, _ = ladder()
+    criterion = Criterion("absolute", residual="raw")
+    table = train[["N", "D"]].to_dict("series")
+    fitted = fit(Chinchilla(), table, train[LOSS], criterion=criterion)
+    assert fitted.certificate.status == "flat"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from saltus.cli.law_text import aligned
+from saltus.cli.law_text import aligned, digits
 from saltus.cli.outputs import check_outputs
 from saltus.cli.parser import whole
 from saltus.errors import SaltusError, TableError
@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("laws", type=Path, metavar="LAWS", help="laws.json of a study, or of saltus law --json")
     add("--budget", type=float, required=True, metavar="FLOPS", help="compute of one new run")
-    add("--parameter", metavar="NAME", help="rank by this parameter's interval")
+    add("--parameter", metavar="NAME", help="rank by this parameter's interval, or by that "
+        "of a, the exponent of N* in C")  # fmt: skip
     add("--target", metavar="N,D", help="rank by the interval of the loss predicted there "
         "(default: the compute-optimal point at ten times the budget)")  # fmt: skip
     add("--top", type=whole(1), default=8, metavar="NUM", help="candidates to print (default: 8)")
@@ -68,9 +69,9 @@ def _told(
 ) -> list[str]:
     lines = [
         f"compute-optimal at C = {best['flops']:.3g} = {cost}:",
-        f"  N = {best['params']:.3g} {_ends(best['params_interval'])}, "
-        f"D = {best['tokens']:.3g} {_ends(best['tokens_interval'])}, "
-        f"loss {best['loss']:.4g} {_ends(best['loss_interval'])}"
+        f"  N = {digits(best['params'], 3)} {_ends(best['params_interval'])}, "
+        f"D = {digits(best['tokens'], 3)} {_ends(best['tokens_interval'])}, "
+        f"loss {digits(best['loss'])} {_ends(best['loss_interval'], 4)}"
         + ("   (beyond the table: an extrapolation)" if best["beyond_table"] else ""),
         *_edges(best),
         "",
@@ -80,17 +81,25 @@ def _told(
         goal = ranked["target"]
         what = f"the loss at N = {goal['params']:.3g}, D = {goal['tokens']:.3g}"
         what += " (the edge of the search)" if goal["at_edge"] else ""
-    known = f"{ranked['value']:.4g} {_ends(ranked['interval'])}"
+    known = f"{digits(ranked['value'])} {_ends(ranked['interval'], 4)}"
     lines.append(f"one run that narrows {what} = {known} most:")
     rows = [["N", "D", "FLOPs", "of the budget", "expected loss", "narrower by"]]
+    edge = False
     for each in ranked["candidates"][:top]:
         share = 100 * each["flops"] / best["flops"]
+        edge = edge or each["at_edge"]
         rows.append(
-            [f"{each['params']:.3g}", f"{each['tokens']:.3g}", f"{each['flops']:.3g}",
-             f"{share:.3g} %", f"{each['loss']:.4g}", f"{100 * each['shrink']:.1f} %"]
+            [digits(each["params"], 3) + ("*" if each["at_edge"] else ""),
+             digits(each["tokens"], 3), digits(each["flops"], 3),
+             f"{share:.3g} %", digits(each["loss"]), f"{100 * each['shrink']:.1f} %"]
         )  # fmt: skip
     lines += [f"  {line}" for line in aligned(rows)]
     lines.append(f"of {len(ranked['candidates'])} candidates within the budget; one seed each")
+    if edge:
+        lines.append(
+            "*: at the edge of the N or D looked at (the table's least to twice its largest, or to "
+            "the optimum of the budget): a run beyond may narrow it more, and extrapolates more"
+        )
     if status != "converged":
         lines.append(f"not certain: the law's certificate says {status}")
     return lines
@@ -111,5 +120,5 @@ def _edges(best: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _ends(ends: list[float]) -> str:
-    return f"[{ends[0]:.3g}, {ends[1]:.3g}]"
+def _ends(ends: list[float], num: int = 3) -> str:
+    return f"[{digits(ends[0], num)}, {digits(ends[1], num)}]"

@@ -1,8 +1,10 @@
 """Tables that a user brings: read by the ending of their name, refused in one line."""
 
+import gzip
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -12,13 +14,16 @@ from saltus.files import read_json, read_table
 
 def _read_csv(path: Path) -> pd.DataFrame:
     """Return a CSV's rows under its own header; pandas would rename what stands there twice."""
-    header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
-    names = [str(name) for name in header.iloc[0]]
+    packed = _packed(path)
+    header = pd.read_csv(
+        path, header=None, nrows=1, dtype=str, keep_default_na=False, compression=packed
+    )
+    names = [str(name).strip() for name in header.iloc[0]]
     for sign in ";\t|":
         if len(names) == 1 and sign in names[0]:
             raise ValueError(f"found columns parted by {sign!r}, expected ','")
     _refuse_repeated([name for name in names if name])
-    frame = pd.read_csv(path, low_memory=False)
+    frame = pd.read_csv(path, low_memory=False, skipinitialspace=True, compression=packed)
     if not isinstance(frame.index, pd.RangeIndex):
         raise ValueError(f"found rows with more values than the {len(names)} columns of the header")
     return frame
@@ -27,12 +32,16 @@ def _read_csv(path: Path) -> pd.DataFrame:
 def _read_jsonl(path: Path) -> pd.DataFrame:
     """Return one row per line that is not blank; its numbers keep every digit."""
     rows = []
-    with path.open(encoding="utf-8-sig") as stream:
+    with (
+        gzip.open(path, "rt", encoding="utf-8-sig")
+        if _packed(path)
+        else path.open(encoding="utf-8-sig") as stream
+    ):
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line.rstrip())  # an error at the end is of this line
             except json.JSONDecodeError as error:
                 raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
             if not isinstance(row, dict):
@@ -46,6 +55,7 @@ READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": _read_csv,
     ".jsonl": _read_jsonl,
 }
+PACKED = ".gz"  # after .csv or .jsonl
 LONGEST_REASON = 200  # characters of another library's error
 
 
@@ -68,17 +78,31 @@ def read_foreign(source: Path, within: str = "runs") -> pd.DataFrame:
     if not path.is_file():
         what = "a finished study's folder" if _is_folder(source) else "a folder or a table"
         raise TableError(f"{path}: no such file; expected {what}")
-    if path.suffix not in READERS:
+    kind = _kind(path)
+    if kind not in READERS or (kind == ".parquet" and _packed(path)):
+        ending = "".join(path.suffixes[-2:]) if _packed(path) else path.suffix
         raise TableError(
-            f"{path}: found a name ending in '{path.suffix}', expected {', '.join(READERS)}"
+            f"{path}: found a name ending in '{ending}', expected {', '.join(READERS)}, or "
+            f".csv{PACKED}, .jsonl{PACKED}"
         )
     try:
-        frame = READERS[path.suffix](path)
-        _refuse_repeated([str(name) for name in frame.columns])
+        frame = READERS[kind](path)
+        names = [str(name).strip() for name in frame.columns]
+        _refuse_repeated(names)
     except Exception as error:  # whatever the readers of three formats raise is the file's
         reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
-        raise TableError(f"{path}: not a {path.suffix[1:]} table ({reason})") from error
-    return frame.set_axis([str(name) for name in frame.columns], axis=1)
+        raise TableError(f"{path}: not a {kind[1:]} table ({reason})") from error
+    return frame.set_axis(names, axis=1)
+
+
+def _packed(path: Path) -> Literal["gzip"] | None:
+    """Return how a file is packed, by its name."""
+    return "gzip" if path.suffix.lower() == PACKED else None
+
+
+def _kind(path: Path) -> str:
+    """Return the ending that names a table's format, in small letters."""
+    return (path.with_suffix("") if _packed(path) else path).suffix.lower()
 
 
 def study_law(source: Path) -> tuple[int, float | None]:

@@ -13,7 +13,7 @@ from saltus.cli.outputs import check_outputs, check_picture, write_picture
 from saltus.cli.parser import number, whole
 from saltus.errors import SaltusError, TableError, nearest
 from saltus.files import write_json
-from saltus.law.columns import ROLE_OF, ROLES, parse_columns
+from saltus.law.columns import ROLE_OF, ROLES, parse_columns, parse_counts
 from saltus.law.conventions import conventions
 from saltus.law.criterion import LOSSES, RESIDUALS, Criterion
 from saltus.law.describe import describe
@@ -30,7 +30,12 @@ NUM_RESAMPLES = 4000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("table", type=Path, metavar="TABLE", help="a .csv, .parquet or .jsonl, or a study's folder")
+    add(
+        "table",
+        type=Path,
+        metavar="TABLE",
+        help="a .csv, .parquet or .jsonl (.csv.gz, .jsonl.gz), or a study's folder",
+    )
     add(
         "--columns",
         metavar="ROLE=COLUMN,...",
@@ -62,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="how exponents move with what N and C count (total, non-embedding, exact, 6ND)",
     )
+    add(
+        "--counts",
+        metavar="ROLE=COLUMN,...",
+        help="further columns of N and C for --conventions, as in params=N_ne,flops=C_6nd",
+    )
     add("--json", type=Path, metavar="OUT.json", help="write all numbers there")
     add("--figure", type=Path, metavar="OUT.svg|OUT.png", help="draw the law and its residuals")
 
@@ -75,6 +85,9 @@ def run(options: argparse.Namespace) -> None:
         _one_of("--interval", options.interval, INTERVALS)
     if options.conventions and not {"N", "D"} <= set(form.variables):
         raise SaltusError(f"--conventions: found --form {form.name}, expected one in N and D")
+    if options.counts is not None and not options.conventions:
+        raise SaltusError(f"--counts: found '{options.counts}', expected it with --conventions")
+    counts = parse_counts(options.counts)
     check_picture(options.figure)
     check_outputs({"--json": options.json, "--figure": options.figure}, files_of(options.table))
     frame = read_foreign(options.table)
@@ -89,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
         )
         interval = _interval(options, rows)
         moved = (
-            conventions(rows, criterion=criterion, seed=options.seed)
+            conventions(rows, counts=counts, criterion=criterion, seed=options.seed)
             if options.conventions
             else None
         )

@@ -7,6 +7,8 @@ from typing import Any
 from saltus.law.allocation import Cost
 from saltus.law.table import Rows
 
+MOST_IMPROVABLE = 0.01  # of the audited resamples
+COUNTS = 1e4  # a table's largest N or D below this is hardly a count
 NAMES = {"envelope": "envelope", "isoflop": "isoFLOP parabolas", "parametric": "fitted law"}
 
 
@@ -17,6 +19,7 @@ def told(name: str, rows: Rows, found: Mapping[str, Any]) -> list[str]:
     lines = [
         f"table        {name}: {rows.num} rows, {found['sizes']} sizes; dropped: {dropped}",
         f"columns      {columns}",
+        f"units        {_units(rows)}",
         f"law          {found['equation']}  ({found['source']})",
         f"fitted       {found['criterion']['text']}: {found['objective']:.7g}",
         "",
@@ -25,6 +28,7 @@ def told(name: str, rows: Rows, found: Mapping[str, Any]) -> list[str]:
         *_certificate(found["certificate"]),
         f"residuals    {found['residuals']['rms_percent']:.3g} % r.m.s., "
         f"largest {found['residuals']['max_percent']:.3g} %",
+        f"lack of fit  {found['lack_of_fit']['text']}",
     ]
     if "approaches" in found:
         verdict = found["verdict"]["text"]
@@ -37,10 +41,25 @@ def told(name: str, rows: Rows, found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _units(rows: Rows) -> str:
+    """Return the ranges of the variables, in the units of the table, which are those of A and B."""
+    ranges = [
+        f"{name} {values.min():.3g} to {values.max():.3g}"
+        for name, values in rows.variables.items()
+    ]
+    told = f"as the table has them: {', '.join(ranges)}"
+    pair = [rows.variables[name].max() for name in ("N", "D") if name in rows.variables]
+    if rows.flops is None and len(pair) == 2:
+        told += "; C = 6 N D"
+        if min(pair) < COUNTS:
+            told += " of those, so not FLOPs if N or D is in millions or billions"
+    return told
+
+
 def _approaches(found: Mapping[str, Any]) -> list[str]:
     """Return a, N* and D* by the three approaches."""
     largest = next((e["optimum"][0]["flops"] for e in found.values() if e["optimum"]), 0.0)
-    lines = [["compute-optimal", "a", "95 %", f"N* at C = {largest:.3g}", "D*"]]
+    lines = [["compute-optimal", "a", "95 %", f"N* at C = {digits(largest, 3)}", "D*"]]
     refused: list[tuple[str, str]] = []
     for name, entry in found.items():
         reason = entry["reason"] or entry["interval_reason"]
@@ -49,7 +68,8 @@ def _approaches(found: Mapping[str, Any]) -> list[str]:
         if entry["a"] is None:
             continue
         line = [NAMES[name], f"{entry['a']:.3f}"]
-        line.append(_interval(entry["interval"], "–"))
+        ends = entry["interval"]
+        line.append("–" if ends is None else f"[{ends[0]:.3f}, {ends[1]:.3f}]")
         line += [_count(entry["optimum"][0], count) for count in ("params", "tokens")]
         lines.append(line)
     return (aligned(lines) if len(lines) > 1 else []) + _once(refused)
@@ -65,8 +85,8 @@ def _once(refused: Sequence[tuple[str, str]]) -> list[str]:
 
 def _count(optimum: Mapping[str, Any], name: str) -> str:
     ends = optimum[f"{name}_interval"]
-    told = f"{optimum[name]:.3g}"
-    return told if ends is None else f"{told} [{ends[0]:.2g}, {ends[1]:.2g}]"
+    told = digits(optimum[name], 3)
+    return told if ends is None else f"{told} [{digits(ends[0], 3)}, {digits(ends[1], 3)}]"
 
 
 def _heldout(found: Mapping[str, Any]) -> list[str]:
@@ -81,7 +101,7 @@ def _heldout(found: Mapping[str, Any]) -> list[str]:
         inside = trial["inside_share"]
         lines.append(
             [
-                trial["form"] + (" (chosen)" if trial["form"] == found["chosen"] else ""),
+                trial["form"] + _standing(found, trial["form"]),
                 f"{error:.2f} %",
                 "–" if inside is None else f"{100 * inside:.0f} %",
                 f"{trial['rms_percent']:.2f} %",
@@ -90,22 +110,39 @@ def _heldout(found: Mapping[str, Any]) -> list[str]:
         )
     out = (aligned(lines) if len(lines) > 1 else []) + _once(refused)
     if found["cut_flops"] is not None:
+        along = found["cut_along"]
+        of, level = found["largest"]["of"], digits(found["cut_flops"], 3)
         out.append(
-            f"fitted to {found['rows_below']} rows of at most {found['cut_flops']:.3g} FLOPs, held "
-            f"to the {found['rows_above']} above, sizes below the largest"
+            f"fitted to {found['rows_below']} rows of {along} up to {level}, "
+            f"held to the {found['rows_above']} above, {of + ('s' if of == 'size' else '')} below "
+            "the largest"
         )
     largest = found["largest"]
     if largest["mean_absolute_error_percent"] is None:
-        return [*out, f"largest size {largest['size']}: not predicted, {largest['reason']}"]
+        return [
+            *out,
+            f"largest {largest['of']} {largest['size']}: not predicted, {largest['reason']}",
+        ]
     inside, baseline = largest["inside_share"], largest["baseline_error_percent"]
     told = (
-        f"largest size {largest['size']}, {largest['rows']} rows, by {largest['form']}: error "
+        f"largest {largest['of']} {largest['size']}, "
+        f"{largest['rows']} row{'' if largest['rows'] == 1 else 's'}, by {largest['form']}: error "
         f"{largest['mean_absolute_error_percent']:.2f} %"
     )
     told += "; no interval" if inside is None else f", {100 * inside:.0f} % inside 95 %"
-    if baseline is not None:
-        told += f"; repeating the next smaller size's loss: {baseline:.2f} %"
+    if baseline is None:
+        told += f"; no baseline: {largest['baseline_reason']}"
+    else:
+        told += f"; repeating the loss of the next smaller {largest['of']}: {baseline:.2f} %"
     return [*out, told]
+
+
+def _standing(found: Mapping[str, Any], form: str) -> str:
+    """Return whether a form was chosen, and whether others foretold as well."""
+    tied = found["tied"]
+    if form == found["chosen"]:
+        return " (chosen of equals)" if tied else " (chosen)"
+    return " (as good)" if form in tied else ""
 
 
 def _conventions(found: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -140,7 +177,7 @@ def _short(value: float | None, ends: Sequence[float | None] | None) -> str:
 def _parameters(found: Mapping[str, Any]) -> list[str]:
     """Return the table of parameters: value, interval, its simulated coverage, movement."""
     coverage = found["coverage"]
-    certificate = found["certificate"]
+    certificate, notes = found["certificate"], found["interval_notes"]
     moved = [
         (head, certificate[key])
         for head, key in (
@@ -156,9 +193,7 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
     values = dict(found["parameters"])
     intervals = dict(found["intervals"])
     for name, value in values.items():
-        bounded = name in certificate["bounds_hit"]
-        absent = "none: on its bound" if bounded else "none: no refit moves it"
-        line = [name, f"{value:.5g}", _interval(intervals.get(name), absent)]
+        line = [name, digits(value), _interval(intervals.get(name), notes.get(name, "none"))]
         line += [_coverage(coverage, name)] if coverage else []
         line += [f"×{each['factors'][name]:.3g}" for _, each in moved]
         lines.append(line)
@@ -166,8 +201,8 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
     if allocation is not None:
         line = [
             "a",
-            f"{allocation['a']:.5g}",
-            _interval(allocation["interval"], "none: on a bound"),
+            digits(allocation["a"]),
+            _interval(allocation["interval"], notes.get("a", "none")),
         ]
         line += [_coverage(coverage, "a")] if coverage else []
         lines.append(line + [""] * len(moved))
@@ -175,6 +210,8 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
     if allocation is not None:
         out.append(f"a: N* grows as C^a, C = {Cost(**allocation['cost'])}")
     out.append(f"95 %: {found['interval_method']}")
+    beside = [(name, note) for name, note in notes.items() if not note.startswith("none")]
+    out += _once(beside)
     if found["audit"] is not None:
         audit = found["audit"]
         out.append(
@@ -182,9 +219,13 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
             f"{audit['improvable']} could be improved; {found['unconverged_refits']} of all did "
             "not converge"
         )
+        if audit["improvable"] > MOST_IMPROVABLE * audit["refitted"]:
+            out.append("more than 1 % of them: the refits fell short, and so may the intervals")
     elif found["unconverged_refits"]:
         out.append(f"{found['unconverged_refits']} refits did not converge")
-    if coverage:
+    if not coverage:
+        out.append(f"simulated coverage: none to go by, {found['coverage_reason']}")
+    else:
         out.append(
             f"simulated coverage: {coverage['ladders']} ladders of {coverage['design']}, the law "
             "true / every size off it as much as a seed is"
@@ -241,8 +282,13 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def digits(value: float, num: int = 4) -> str:
+    """Return a number with `num` significant digits, its zeros too, so that a row agrees."""
+    return "0" if value == 0 else f"{value:#.{num}g}".rstrip(".")
+
+
 def _interval(ends: Sequence[float | None] | None, absent: str) -> str:
     """Return an interval as text, `absent` where there is none."""
     if ends is None:
         return absent
-    return "[" + ", ".join("open" if end is None else f"{end:.4g}" for end in ends) + "]"
+    return "[" + ", ".join("open" if end is None else digits(end) for end in ends) + "]"

@@ -18,8 +18,7 @@ from saltus.figure import style, words
 from saltus.figure.spread import dodge
 from saltus.figure.tables import Tables
 from saltus.law.forms import Chinchilla
-
-MISFIT = 1.5  # r.m.s. residual over the spread of seeds above which a law does not fit
+from saltus.law.misfit import MISFIT
 
 
 def misfit(law: Mapping[str, Any]) -> float:

@@ -5,6 +5,7 @@ the law is drawn at six of its values. A third, as U, is held at its median, and
 """
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib
@@ -16,13 +17,16 @@ from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 
 from saltus.figure import style, words
+from saltus.law.columns import ROLE_OF, ROLES
 from saltus.law.doubt import Doubt
 from saltus.law.solve import Fit
 from saltus.law.table import Rows
 
+WIDEST_TEXT = 110  # characters of small print on a line
 NUM_LINES = 6
+GAP = " " * 6
 NUM_POINTS = 80
-LABELS = {"N": "parameters N", "D": "tokens D", "C": "compute C (FLOPs)", "U": "unique tokens U"}
+LABELS = {"N": "parameters N", "D": "tokens D", "C": "compute C", "U": "unique tokens U"}
 LIGHTEST = 0.86  # of viridis: yellow cannot be seen on white
 COUNTED = (1e-3, 1e15)  # beyond, ticks are powers of ten and not `20k` or `1M`
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "eta": "η", "alpha_N": "α_N", "alpha_D": "α_D"}
@@ -42,24 +46,24 @@ def draw(rows: Rows, fitted: Fit, doubt: Doubt) -> Figure:
         values = rows.variables[second]
         shades = matplotlib.colormaps["viridis"](np.linspace(LIGHTEST, 0.0, 256))
         scale = ScalarMappable(LogNorm(values.min(), values.max()), ListedColormap(shades))
-    _law(top, rows, fitted, doubt, scale)
+    drawn = _law(top, rows, fitted, doubt, scale)
     _points(top, rows.variables[first], rows.loss, rows, second, scale)
     percent = 100 * np.expm1(fitted.residuals)
     below.axhline(0, color=style.SOFT, linewidth=1)
     _points(below, rows.variables[first], percent, rows, second, scale)
     values = rows.variables[first]
     _ticked(top.xaxis, values, 0.06)
-    _ticked(top.yaxis, rows.loss, 0.06)
+    _ticked(top.yaxis, np.concatenate([rows.loss, drawn]), 0.06)
     top.tick_params(labelbottom=False)
     column = rows.columns["loss"]
     top.set_ylabel("loss" if column == "loss" else f"loss ({column})")
     below.set_ylabel("law above the loss (%)")
-    below.set_xlabel(LABELS.get(first, first))
+    below.set_xlabel(_label(rows, first))
     limit = 1.08 * float(np.max(np.abs(percent))) or 1.0
     below.set_ylim(-limit, limit)
     if scale is not None and second is not None:
         bar = figure.colorbar(
-            scale, ax=[top, below], label=LABELS.get(second, second), aspect=40, pad=0.02
+            scale, ax=[top, below], label=_label(rows, second), aspect=40, pad=0.02
         )
         _ticked(bar.ax.yaxis, rows.variables[second], 0.0)
     exponents = [name for name in fitted.form.parameters if name not in fitted.form.log_parameters]
@@ -72,13 +76,29 @@ def draw(rows: Rows, fitted: Fit, doubt: Doubt) -> Figure:
         for name, value in _held(rows, others[1:]).items()
     ]
     equation = fitted.form.equation if others else re.sub(r"\bx\b", first, fitted.form.equation)
-    style.subtitle(top, equation, "      ".join(told))
+    style.subtitle(top, equation, _lines(told))
     status = fitted.certificate.status
+    foot = f"n = {words.plural(rows.num, 'row')}; certificate: {status}; 95 %: {doubt.method}"
     below.annotate(
-        f"n = {words.plural(rows.num, 'row')}; certificate: {status}; 95 %: {doubt.method}",
-        (0, -0.34), xycoords="axes fraction", fontsize=8, color=style.SOFT,
+        textwrap.fill(foot, WIDEST_TEXT), (0, -0.3), xycoords="axes fraction", va="top",
+        fontsize=8, color=style.SOFT,
     )  # fmt: skip
     return figure
+
+
+def _lines(told: Sequence[str]) -> str:
+    """Return entries on as few lines as hold them."""
+    lines = [""]
+    for each in told:
+        longer = lines[-1] + GAP * bool(lines[-1]) + each
+        lines = [*lines[:-1], longer] if len(longer) <= WIDEST_TEXT else [*lines, each]
+    return "\n".join(lines)
+
+
+def _label(rows: Rows, name: str) -> str:
+    """Return what an axis shows, with its column where that is not plain: its unit is there."""
+    label, column = LABELS.get(name, name), rows.columns.get(ROLE_OF[name], name)
+    return label if column in ROLES[ROLE_OF[name]] else f"{label}, as in column {column}"
 
 
 def _held(rows: Rows, names: Sequence[str]) -> dict[str, float]:
@@ -112,8 +132,13 @@ def _points(
     axes.scatter(x, y, c=colour, s=16, edgecolors="white", linewidths=0.4, zorder=4)
 
 
-def _law(axes: Axes, rows: Rows, fitted: Fit, doubt: Doubt, scale: ScalarMappable | None) -> None:
-    """Draw the law along its first variable, at values of the second that the table has."""
+def _law(
+    axes: Axes, rows: Rows, fitted: Fit, doubt: Doubt, scale: ScalarMappable | None
+) -> np.ndarray:
+    """Draw the law along its first variable, at values of the second that the table has.
+
+    Returns the losses drawn, bands apart.
+    """
     first, *others = fitted.form.variables
     x = np.geomspace(rows.variables[first].min(), rows.variables[first].max(), NUM_POINTS)
     levels: list[dict[str, float]] = [{}]
@@ -123,10 +148,13 @@ def _law(axes: Axes, rows: Rows, fitted: Fit, doubt: Doubt, scale: ScalarMappabl
         chosen = np.unique(second[places])
         rest = _held(rows, others[1:])
         levels = [{others[0]: float(value), **rest} for value in chosen]
+    drawn = []
     for level in levels:
         table = {first: x, **{name: np.full(NUM_POINTS, value) for name, value in level.items()}}
         colour = style.INK if scale is None else scale.to_rgba(np.array([level[others[0]]]))[0]
-        axes.plot(x, fitted.predict(table), color=colour, linewidth=1.4, zorder=3)
+        drawn.append(fitted.predict(table))
+        axes.plot(x, drawn[-1], color=colour, linewidth=1.4, zorder=3)
         if doubt.spread is not None:
             low, high = doubt.spread.band(table)
             axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0, zorder=1)
+    return np.concatenate(drawn)

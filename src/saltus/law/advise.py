@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saltus.errors import TableError, nearest
-from saltus.law.allocation import log_optimum
+from saltus.law.allocation import cost_exponents, log_optimum
 from saltus.law.belief import Belief
 from saltus.law.ends import Rule
 from saltus.law.intervals import LARGEST_LOG
@@ -29,6 +29,7 @@ BEYOND = 10.0  # the default target is the optimum at so many budgets
 SPAN = 2.0  # candidates go so far beyond the table, or to the optimum of the budget
 FURTHEST = 1e4  # times the table's largest C: a larger budget is refused
 EDGE = 1e6  # times the table's N and D, either way: no optimum is looked for beyond
+ALLOCATION = "a"  # N* grows as C^a: a parameter of every law in N and D
 NEGLIGIBLE = 1e-12  # standard error below which nothing is left to narrow
 
 
@@ -118,10 +119,11 @@ def rank_candidates(
 ) -> dict[str, Any]:
     """Rank candidate runs within `flops` by how much each would narrow one interval.
 
-    The quantity is a reported `parameter`, or the loss predicted at `target` (N, D), by default the
-    compute-optimal point at ten times the budget. Returns it with the candidates (N, D, FLOPs,
-    `shrink`: the share by which its standard error falls), the best first. Raises `TableError` for
-    a budget out of range, an unknown parameter, or a quantity that no refit moves.
+    The quantity is a reported `parameter`, the exponent `a` of N* in C, or the loss predicted at
+    `target` (N, D), by default the compute-optimal point at ten times the budget. Returns it with
+    the candidates (N, D, FLOPs, `shrink`: the share by which its standard error falls, `at_edge`
+    of those looked at), the best first. Raises `TableError` for a budget out of range, an unknown
+    parameter, or a quantity that no refit moves.
     """
     check_budget(belief, flops)
     at_edge = False
@@ -138,7 +140,7 @@ def rank_candidates(
         wanted = parts[:, 0]
     if float(belief.rule.covariance(wanted, wanted)) <= NEGLIGIBLE**2:
         raise TableError(f"{parameter or 'the loss there'}: no refit moves it; nothing to narrow")
-    params, tokens = _grid(belief, flops)
+    params, tokens, edge = _grid(belief, flops)
     cost = belief.cost.flops(params, tokens)
     expected, parts = _log_losses(belief, params, tokens)
     gained = shrink(belief.rule, wanted, parts, belief.replica_error)
@@ -155,14 +157,19 @@ def rank_candidates(
                 "flops": float(cost[i]),
                 "shrink": float(gained[i]),
                 "loss": float(np.exp(expected[i])),
+                "at_edge": bool(edge[i]),
             }
             for i in np.lexsort((cost, -np.round(gained, 6)))
         ],
     }
 
 
-def _grid(belief: Belief, flops: float) -> tuple[Array, Array]:
-    """Return N and D (c,) of the candidates within `flops`."""
+def _grid(belief: Belief, flops: float) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return N and D (c,) of the candidates within `flops`, and which have the largest or least.
+
+    Beyond the edge of the grid a run may narrow more: a candidate there is the edge's, not the
+    best of all.
+    """
     best = np.exp(optimum(belief, flops)[0][0])
     axes = []
     for name, value in zip(("N", "D"), best, strict=True):
@@ -170,16 +177,30 @@ def _grid(belief: Belief, flops: float) -> tuple[Array, Array]:
         axes.append(np.geomspace(low, max(high * SPAN, float(value)), GRID))
     params, tokens = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
     inside = belief.cost.flops(params, tokens) <= flops * (1 + 1e-9)
-    return params[inside], tokens[inside]
+    edge = np.zeros(len(params), dtype=bool)
+    for values in (params, tokens):
+        edge |= (values == values.min()) | (values == values.max())
+    return params[inside], tokens[inside], edge[inside]
 
 
 def _parameter(belief: Belief, name: str) -> tuple[dict[str, Any], Array]:
-    """Return the file's value and interval, and the refits' values (m,) on the report's scale."""
-    names = belief.form.parameters
+    """Return the value and interval of a parameter or of `a`, and the refits' values (m,).
+
+    Those of a parameter are on the report's scale, its value and interval the file's.
+    """
+    names = [*belief.form.parameters, ALLOCATION]
     if name not in names:
         raise TableError(
             f"--parameter: found '{name}', expected {', '.join(names)}{nearest(name, names)}"
         )
+    if name == ALLOCATION:
+        powers = belief.form.powers(np.concatenate([belief.theta[None], belief.refits]))
+        assert powers is not None
+        values, _ = cost_exponents(powers[:, 2], powers[:, 3], belief.cost)
+        low, high = belief.rule.ends(values[0], values[1:])
+        most = 1.0 / belief.cost.exponent  # where all growth goes to N
+        interval = [max(float(low), 0.0), min(float(high), most)]
+        return {"value": float(values[0]), "interval": interval}, values[1:]
     ends = belief.intervals[name]
     if ends is None:
         raise TableError(f"--parameter {name}: the law has no interval of it to narrow")

@@ -137,7 +137,7 @@ def bootstrap(
         theta=np.concatenate([part.theta for part in parts]),
         unconverged=int(np.sum(~converged)),
         replica_error=replica_error(fitted.residuals, list(groups), len(fitted.theta)),
-        smallest_loss=float(losses.min()),
+        variables=variables,
         level=level,
         what=what,
         audited=audited,
@@ -175,7 +175,7 @@ def _audit(
         own = np.log(loss) if loss.ndim == 1 else np.repeat(np.log(loss[part]), len(starts), axis=0)
         found = descend(form, table, criterion, weighting, tiled, own)[1]
         lowest = found.reshape(len(part), -1).min(axis=1)
-        floor = criterion.penalty.floor(weights[part], table.log_loss)
+        floor = criterion.floor(weights[part], table.log_loss)
         gain = refits.objectives[part] - lowest
         better += int(np.sum(gain > IMPROVABLE * np.maximum(lowest, floor)))
     return better

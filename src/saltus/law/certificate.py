@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from saltus.law.criterion import Criterion
+from saltus.law.criterion import Criterion, typical_size
 from saltus.law.forms.base import Form
 from saltus.law.minimise import DECREMENT_TOLERANCE, Local, linearise, model
 from saltus.law.subgradient import STATIONARY, Subgradient, subgradient
@@ -80,6 +80,12 @@ def count_distinct(objectives: Array, floor: float) -> int:
     return int(1 + gaps.sum())
 
 
+def agreement(objectives: Array, floor: float) -> int:
+    """Count the objectives within the agreement tolerance of the best."""
+    best = float(np.min(objectives))
+    return int(np.sum(objectives <= best + AGREEMENT * max(best, floor)))
+
+
 def _curvature_of_smooth(here: Local) -> float | None:
     """Return the condition number of the free Hessian with a unit diagonal; None if flat."""
     free = ~here.held[0]
@@ -126,7 +132,7 @@ def certify(
     best = int(np.argmin(objectives))
     at = theta[best : best + 1]
     at_bound = (theta[best] <= bounds[0]) | (theta[best] >= bounds[1])
-    floor = float(criterion.penalty.floor(weights, log_loss))
+    floor = float(criterion.floor(weights, log_loss))
     level = max(float(objectives[best]), floor)
     decrement: float | None
     if criterion.smooth:
@@ -139,14 +145,14 @@ def certify(
     else:
         residual, slope, bend = linearise(form, logs, log_loss, theta[best], criterion.raw)
         free = ~at_bound
-        typical = float(np.exp(np.mean(log_loss))) if criterion.raw else 1.0
+        typical = typical_size(log_loss, criterion.raw)
         over = criterion.penalty.over
         found = subgradient(slope[:, free], residual, weights, over, ACTIVE * typical)
         decrement, gradient = None, found.distance
         bent = bend(found.pull)[np.ix_(free, free)]
         condition = _curvature_of_vertex(slope[:, free], found, bent)
         settled = gradient <= STATIONARY
-    agreeing = int(np.sum(objectives <= objectives[best] + AGREEMENT * level))
+    agreeing = agreement(objectives, floor)
     hits = tuple(name for name, hit in zip(form.parameters, at_bound, strict=True) if hit)
 
     status: Status = "converged"

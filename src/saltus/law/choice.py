@@ -35,6 +35,7 @@ SPARE_ROWS = 2  # rows a form needs beyond its parameters
 MIN_ABOVE = 3  # rows above the cut: fewer tell no forms apart
 MIDDLE = "geometric middle of the range of compute"
 GIVEN = "given"
+TIED = 1e-6  # percent of the loss, between which no error is the lesser
 LACKED = "which the table lacks"
 
 
@@ -76,7 +77,8 @@ class Trial:
 class Choice:
     """All trials at one cut, and the form of least error among the converged ones.
 
-    `form` is None, with a `reason`, when there is none.
+    `form` is None, with a `reason`, when there is none. The cut is `along` compute C, or along the
+    one variable of forms in one. `tied` are the others that foretold as well.
     """
 
     cut: float | None
@@ -86,11 +88,14 @@ class Choice:
     trials: tuple[Trial, ...]
     form: Form | None
     reason: str
+    along: str = "C"
+    tied: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON-able values."""
         flops = np.concatenate([self.below.flops, self.above.flops])
         return {
+            "cut_along": self.along,
             "cut_flops": self.cut,
             "cut_rule": self.rule,
             "flops_range": [float(flops.min()), float(flops.max())] if len(flops) else None,
@@ -99,6 +104,7 @@ class Choice:
             "sizes_below": len(set(self.below.sizes)),
             "sizes_above": len(set(self.above.sizes)),
             "chosen": None if self.form is None else self.form.name,
+            "tied": list(self.tied),
             "reason": self.reason,
             "forms": [trial.to_dict() for trial in self.trials],
         }
@@ -129,9 +135,11 @@ def refusal(form: Form, below: Sample, above: Sample, lacking: Mapping[str, str]
         return f"{sizes} sizes below the cut, needs {SIZE_PARAMETERS}"
     if len(below) < needed:
         return f"{len(below)} rows below the cut, {len(form.parameters)} parameters need {needed}"
-    points = len(set(zip(below.variables["N"], below.variables["D"], strict=True)))
+    names = [name for name in form.variables if name != "U"]
+    points = len(set(zip(*(below.variables[name] for name in names), strict=True)))
     if points < len(form.parameters):
-        return f"{points} points (N, D) below the cut for {len(form.parameters)} parameters"
+        told = f"points ({', '.join(names)}) below the cut"
+        return f"{points} {told} for {len(form.parameters)} parameters"
     if len(above) < MIN_ABOVE:
         return f"{len(above)} rows above the cut, needs {MIN_ABOVE}"
     return ""
@@ -148,9 +156,10 @@ def choose_form(
 ) -> Choice:
     """Fit every form to rows at or below the `cut` in compute and predict those above it.
 
-    The chosen form has the least mean absolute error of those whose certificate is `converged`.
-    The cut is `middle_of_compute` unless given; `lacking` says of variables why they are not there.
-    Raises `TableError` for one that is not positive.
+    The chosen form has the least mean absolute error of those whose certificate is `converged`; of
+    those within 1e-6 percent of it, `tied`, the fewest parameters. The cut is `middle_of_compute`
+    unless given, in rows of one variable the middle of that; `lacking` says of variables why they
+    are not there. Raises `TableError` for a cut that is not positive.
     """
     if cut is not None and not (np.isfinite(cut) and cut > 0):
         raise TableError(f"the cut is {cut}; expected a positive amount of compute")
@@ -169,11 +178,15 @@ def choose_form(
         score = Score(made.predicted, made.low, made.high, above.loss, nothing)
         trials.append(Trial(form, made, score, _remark(made)))
     passed = [trial for trial in trials if trial.converged and trial.score is not None]
-    best = min(passed, key=_error, default=None)
+    least = min(map(_error, passed), default=0.0) + TIED
+    level = [trial for trial in passed if _error(trial) <= least]
+    best = min(level, key=lambda trial: len(trial.form.parameters), default=None)
     reason = "" if best is not None else _why_none(trials)
     return Choice(
-        cut, rule, below, above, tuple(trials), None if best is None else best.form, reason
-    )
+        cut, rule, below, above, tuple(trials), None if best is None else best.form, reason,
+        "C" if len(rows.variables) != 1 else next(iter(rows.variables)),
+        tuple(trial.form.name for trial in level if trial is not best),
+    )  # fmt: skip
 
 
 def _remark(made: Forecast) -> str:

@@ -17,6 +17,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 }
 """What a column may be, and the names it is known by, the first found first."""
 
+COUNTED = ("params", "flops")  # what --conventions knows several counts of
 ROLE_OF = {"N": "params", "D": "tokens", "U": "unique", "C": "flops"}
 
 
@@ -37,6 +38,23 @@ def parse_columns(text: str | None) -> dict[str, str]:
         if role in found:
             raise TableError(f"--columns: found {role} twice, expected each role once")
         found[role] = column
+    return found
+
+
+def parse_counts(text: str | None) -> dict[str, list[str]]:
+    """Return further columns of N and of C, of `params=N_ne,flops=C_6nd`; a role may come again."""
+    found: dict[str, list[str]] = {role: [] for role in COUNTED}
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        role, equals, column = (piece.strip() for piece in part.partition("="))
+        if not equals or not column:
+            raise TableError(f"--counts: found '{part.strip()}', expected ROLE=COLUMN")
+        if role not in COUNTED:
+            raise TableError(
+                f"--counts: found '{role}', expected {' or '.join(COUNTED)}{nearest(role, COUNTED)}"
+            )
+        found[role].append(column)
     return found
 
 

@@ -27,13 +27,16 @@ from saltus.law.forecast import (
 from saltus.law.forms import Form
 from saltus.law.solve import HUBER
 
+NO_BASELINE = "the next smaller size has no run at the same tokens for every row"
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """The choice among forms, and its one score on the largest size.
 
-    `largest` is its label, `made` the chosen form's forecast, from all smaller sizes, and `score`
-    what came of it; both are None if no form was chosen.
+    `largest` is its label, of a `lead` that is a size, or the one variable of forms in one; `made`
+    is the chosen form's forecast, from all smaller sizes, and `score` what came of it. Both are
+    None if no form was chosen.
     """
 
     choice: Choice
@@ -41,11 +44,20 @@ class Comparison:
     smaller: Sample
     made: Forecast | None
     score: Score | None
+    lead: str = "size"
+
+    @property
+    def baseline_reason(self) -> str:
+        """Return why the largest size has no baseline's error; empty where it has one."""
+        if self.score is None:
+            return "nothing was predicted"
+        return NO_BASELINE if self.score.baseline_error_percent is None else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON-able values, the score under `largest`."""
         made, score = self.made, self.score
         largest = {
+            "of": self.lead,
             "size": self.largest,
             "rows": 0 if score is None else len(score.actual),
             "form": self.choice.form and self.choice.form.name,
@@ -53,6 +65,7 @@ class Comparison:
             "mean_absolute_error_percent": score and score.mean_absolute_error_percent,
             "inside_share": score and score.inside_share,
             "baseline_error_percent": score and score.baseline_error_percent,
+            "baseline_reason": self.baseline_reason,
             "certificate": made and made.fitted.certificate.to_dict(),
             **interval_entries(None if made is None else made.errors),
             "parameters": made and made.fitted.parameters,
@@ -75,21 +88,28 @@ def compare_forms(
     """Choose a form on all sizes below the largest and score it once on the largest.
 
     `table` has raw N and D (n,), and U where unique tokens are known. By default every distinct N
-    is a size, every row a replica and compute 6 N D. The largest size's losses decide nothing but
+    is a size, every row a replica and compute 6 N D. Of a table of one variable, that is cut and
+    held out, and `forms` are in it. The largest size's losses decide nothing but
     the score. Raises `TableError` for values that are not positive numbers.
     """
-    rows = rows_of(table, loss, sizes, replicas, flops)
+    single = forms is not None and all(len(form.variables) == 1 for form in forms)
+    rows = rows_of(table, loss, sizes, replicas, flops, single=single)
     if not len(rows):
         raise TableError("a comparison of forms needs rows; found none")
-    largest = str(rows.sizes[int(np.argmax(rows.variables["N"]))])
+    lead = "N" if "N" in rows.variables else next(iter(rows.variables))
+    largest = str(rows.sizes[int(np.argmax(rows.variables[lead]))])
+    kind = "size" if lead == "N" else lead
     held = rows.where(rows.sizes == largest)
     smaller = rows.where(rows.sizes != largest)
     choice = choose_form(smaller, forms=forms, cut=cut, criterion=criterion, seed=seed)
     if choice.form is None:
-        return Comparison(choice, largest, smaller, None, None)
+        return Comparison(choice, largest, smaller, None, None, kind)
     made = forecast(choice.form, smaller, held.variables, criterion=criterion, seed=seed)
-    beside = smaller.sizes == smaller.sizes[int(np.argmax(smaller.variables["N"]))]
+    beside = smaller.sizes == smaller.sizes[int(np.argmax(smaller.variables[lead]))]
     near = smaller.where(beside)
-    repeated = repeat(near.variables["D"], near.loss, held.variables["D"])
+    if single:
+        repeated = np.full(len(held), near.loss.mean())
+    else:
+        repeated = repeat(near.variables["D"], near.loss, held.variables["D"])
     score = Score(made.predicted, made.low, made.high, held.loss, repeated)
-    return Comparison(choice, largest, smaller, made, score)
+    return Comparison(choice, largest, smaller, made, score, kind)

@@ -4,9 +4,10 @@ The convention is a choice and no interval carries it, so all of them are shown 
 head FLOPs alone move an exponent of allocation from .84 to .70).
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saltus.errors import TableError
+from saltus.errors import TableError, nearest
 from saltus.law.allocation import FLOPS_PER_PAIR
 from saltus.law.approaches import three_approaches
 from saltus.law.criterion import Criterion
@@ -22,23 +23,39 @@ PARAMS = ("params_total", "params_nonembedding")
 FLOPS = ("flops_exact", "flops_6nd")
 
 
-def conventions(rows: Rows, *, criterion: Criterion = HUBER, seed: int = 0) -> list[dict[str, Any]]:
+def conventions(
+    rows: Rows,
+    *,
+    counts: Mapping[str, Sequence[str]] | None = None,
+    criterion: Criterion = HUBER,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
     """Fit Chinchilla's law under every convention of N, and read a under every one of C.
 
-    N is the column that was chosen and each of `params_total` and `params_nonembedding` that is
-    there; C the chosen column, `flops_exact`, `flops_6nd`, and 6 N D with the N at hand. Intervals
+    N is the column that was chosen, those of `counts["params"]`, and each of `params_total` and
+    `params_nonembedding` that is there; C the chosen column, those of `counts["flops"]`,
+    `flops_exact`, `flops_6nd`, and 6 N D with the N at hand. Intervals
     are the delete-one-size jackknife's, None where sizes are too few. The rows are those of a form
-    in N and D. Raises `TableError` where the table has only one convention.
+    in N and D. Raises `TableError` where the table has only one convention, or lacks one of
+    `counts`.
     """
-    frame, columns = rows.frame, rows.columns
-    names = list(dict.fromkeys([columns["params"], *PARAMS]))
-    computes = list(dict.fromkeys([*([columns["flops"]] if "flops" in columns else []), *FLOPS]))
+    frame, columns, more = rows.frame, rows.columns, counts or {}
+    for role, named in more.items():
+        for name in named:
+            if name not in frame.columns:
+                raise TableError(
+                    f"column '{name}' (--counts {role}): not in the table"
+                    f"{nearest(name, map(str, frame.columns))}"
+                )
+    names = list(dict.fromkeys([columns["params"], *more.get("params", ()), *PARAMS]))
+    own = [columns["flops"]] if "flops" in columns else []
+    computes = list(dict.fromkeys([*own, *more.get("flops", ()), *FLOPS]))
     names = [name for name in names if name in frame.columns]
     computes = [name for name in computes if name in frame.columns]
     if len(names) < 2 and not computes:
         raise TableError(
             "--conventions: found one column of parameters and none of FLOPs, expected "
-            f"{', '.join(PARAMS)} or {', '.join(FLOPS)} beside it"
+            f"{', '.join(PARAMS)} or {', '.join(FLOPS)} beside it, or --counts params=COLUMN"
         )
     tokens = rows.variables["D"]
     form, told = Chinchilla(), []

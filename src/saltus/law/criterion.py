@@ -23,7 +23,7 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 RESIDUALS: tuple[Residual, ...] = get_args(Residual)
 
 EXACT = 1e-9  # a mean rho below this share of delta^2 counts as an exact table
-SMALLEST_RESIDUAL = 1e-3  # stands in for delta where the criterion has none
+SMALLEST_RESIDUAL = 1e-3  # of the loss: stands in for a larger delta, or for none
 
 
 def huber(residual: Array, weights: Array, delta: float) -> Array:
@@ -31,6 +31,11 @@ def huber(residual: Array, weights: Array, delta: float) -> Array:
     size = np.abs(residual)
     inner = np.minimum(size, delta)
     return np.asarray(np.sum(weights * inner * (size - 0.5 * inner), axis=-1))
+
+
+def typical_size(log_loss: Array, raw: bool) -> float:
+    """Return what residuals are measured by: the geometric mean of the loss, or 1 of logarithms."""
+    return float(np.exp(np.mean(log_loss))) if raw else 1.0
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,12 @@ class Penalty:
         return huber(residual, weights * self.side(residual), self.delta)
 
     def floor(self, weights: Array, log_loss: Array) -> Array:
-        """Return the objective below which a fit counts as exact: sum(w) delta^2 1e-9, (m,)."""
-        delta = self.delta
-        if not np.isfinite(delta):
-            delta = SMALLEST_RESIDUAL * (float(np.exp(np.mean(log_loss))) if self.raw else 1.0)
+        """Return the objective below which a fit counts as exact: sum(w) delta^2 1e-9, (m,).
+
+        A delta above a thousandth of the loss counts as that: far above the residuals it says
+        nothing of what is exact, and every fit would be.
+        """
+        delta = min(self.delta, SMALLEST_RESIDUAL * typical_size(log_loss, self.raw))
         return np.asarray(weights.sum(axis=-1) * delta**2 * EXACT)
 
 
@@ -88,6 +95,16 @@ class Criterion:
         """Return the rounding of an absolute loss at `delta`."""
         return replace(self.penalty, delta=delta)
 
+    def floor(self, weights: Array, log_loss: Array) -> Array:
+        """Return the objective (m,) below which a fit counts as exact.
+
+        Of absolute losses it is that of the residuals which are the floor of squares.
+        """
+        if self.smooth:
+            return self.penalty.floor(weights, log_loss)
+        least = SMALLEST_RESIDUAL * typical_size(log_loss, self.raw) * np.sqrt(2 * EXACT)
+        return np.asarray(weights.sum(axis=-1) * least)
+
     def total(self, residual: Array, weights: Array) -> Array:
         """Return the objective itself, the plain sum of w rho over the last axis."""
         if self.smooth:
@@ -101,5 +118,6 @@ class Criterion:
         if self.loss == "huber":
             return f"sum of Huber losses, delta {self.delta:g}, of {residual}"
         if self.loss == "asymmetric":
-            return f"sum of absolute {residual}, over-prediction counted {self.over:g} times"
+            often = {1.0: "once", 2.0: "twice"}.get(self.over, f"{self.over:g} times")
+            return f"sum of absolute {residual}, over-prediction counted {often}"
         return f"sum of {'halved squares of' if self.loss == 'squared' else 'absolute'} {residual}"

@@ -1,7 +1,10 @@
 """Many descents at once on a checked table: smooth criteria directly, absolute ones by rounding.
 
 An absolute loss is reached through roundings of it, each ten times sharper than the last, and then
-moved onto its vertex. `m` start or resample, `n` row, `p` parameter.
+moved onto its vertex. The widest rounding is a loss of squares and may have one minimum where the
+absolute loss has many: all starts would agree on whichever of them it leads to. So each start goes
+down a second time, from a rounding that is sharp already, and its lower end counts.
+`m` start or resample, `n` row, `p` parameter.
 """
 
 from collections.abc import Mapping
@@ -13,13 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from saltus.errors import TableError
 from saltus.law.certificate import ACTIVE
-from saltus.law.criterion import Criterion
+from saltus.law.criterion import Criterion, typical_size
 from saltus.law.forms.base import Form
 from saltus.law.minimise import linearise, minimise, residuals
 
 Array = NDArray[np.float64]
 
 ROUNDINGS = np.geomspace(1e-1, 1e-10, 10)  # of an absolute loss, in shares of the mean loss
+WIDEST = (0, 2)  # first roundings: the widest has one minimum, into which every start would fall
 SNAPS = 5  # Newton steps onto the vertex
 
 
@@ -121,15 +125,21 @@ def descend(
             *minimise(form, table.logs, log_loss, weights, criterion.penalty, starts, bounds)
         )
         return _finish(form, table, criterion, weights, log_loss, found, bounds)
-    typical = float(np.exp(np.mean(log_loss))) if criterion.raw else 1.0
-    theta, converged = starts, np.ones(len(starts), dtype=bool)
-    for share in ROUNDINGS:
-        penalty = criterion.rounded(share * typical)
-        theta, _, converged = minimise(
-            form, table.logs, log_loss, weights, penalty, theta, bounds, max_iterations=100
-        )
-    ends = residuals(form, table.logs, log_loss, theta, criterion.raw)
-    return theta, criterion.total(ends, weights), converged
+    typical = typical_size(log_loss, criterion.raw)
+    tried = []
+    for first in WIDEST:
+        theta, converged = starts, np.ones(len(starts), dtype=bool)
+        for share in ROUNDINGS[first:]:
+            penalty = criterion.rounded(share * typical)
+            theta, _, converged = minimise(
+                form, table.logs, log_loss, weights, penalty, theta, bounds, max_iterations=100
+            )
+        ends = residuals(form, table.logs, log_loss, theta, criterion.raw)
+        totals = criterion.total(ends, weights)
+        exact = totals <= criterion.floor(weights, log_loss)
+        tried.append(Refits(theta, totals, converged | exact))
+    best = reduce(better, tried)
+    return best.theta, best.objectives, best.converged
 
 
 def _finish(
@@ -178,7 +188,7 @@ def snap(form: Form, table: Table, criterion: Criterion, theta: Array) -> Array:
     Parameters on a bound stay there.
     """
     bounds = form.bounds(table.logs, table.log_loss)
-    typical = float(np.exp(np.mean(table.log_loss))) if criterion.raw else 1.0
+    typical = typical_size(table.log_loss, criterion.raw)
     best = theta
     for _ in range(SNAPS):
         residual, slope, _ = linearise(form, table.logs, table.log_loss, best, criterion.raw)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from saltus.law.alike import merge_alike
 from saltus.law.allocation import FLOPS_PER_PAIR, cost_exponents, fit_cost
 from saltus.law.approaches import three_approaches
 from saltus.law.belief import uncertainty_entry
@@ -17,19 +18,24 @@ from saltus.law.compare import compare_forms
 from saltus.law.criterion import Criterion
 from saltus.law.doubt import Doubt, Interval, choose_interval, doubt_of
 from saltus.law.forecast import rms_percent
-from saltus.law.forms import Chinchilla, Form
+from saltus.law.forms import ONE_VARIABLE, Chinchilla, Form
 from saltus.law.influence import leave_one_size_out, leave_worst_out
+from saltus.law.misfit import lack_of_fit
 from saltus.law.solve import HUBER, Fit, fit
 from saltus.law.table import Rows
 
 Array = NDArray[np.float64]
 
 
-def residual_entry(fitted: Fit) -> dict[str, float]:
-    """Return the residuals' root mean square and largest size, in percent of the measured loss."""
+def residual_entry(fitted: Fit, seed_percent: float | None) -> dict[str, float | None]:
+    """Return the residuals' root mean square and largest size, in percent of the measured loss.
+
+    Beside them the scatter of rows that differ in their seed alone, None where there are none.
+    """
     return {
         "rms_percent": rms_percent(fitted.residuals),
         "max_percent": float(np.max(np.abs(100.0 * np.expm1(fitted.residuals)))),
+        "seed_percent": seed_percent,
     }
 
 
@@ -47,16 +53,22 @@ def certificate_entry(fitted: Fit, rows: Rows) -> dict[str, Any]:
     }
 
 
-def _allocation(rows: Rows, fitted: Fit, doubt: Doubt) -> dict[str, Any] | None:
-    """Return a, b = 1 - p a, the interval of a and the `cost` they hold for, C = k N^p D.
+def _allocation(rows: Rows, fitted: Fit, doubt: Doubt) -> dict[str, Any]:
+    """Return `allocation`: a, b = 1 - p a, the interval of a, and the `cost`, C = k N^p D.
 
-    None of a form without alpha and beta.
+    Null beside an `allocation_reason` where the form has no such exponent.
     """
-    if not {"alpha", "beta"} <= set(fitted.parameters):
-        return None
+    growth = fitted.form.growth(fitted.theta)
+    if growth is None:
+        (name,) = fitted.form.variables
+        reason = f"{fitted.form.name} is a law of {name} alone: it weighs no N against a D"
+        return {"allocation": None, "allocation_reason": reason}
     cost = fit_cost(rows.variables["N"], rows.variables["D"], rows.flops)
-    a, b = cost_exponents(fitted.parameters["alpha"], fitted.parameters["beta"], cost)
-    return {"a": float(a), "b": float(b), "interval": doubt.allocation, "cost": asdict(cost)}
+    a, b = cost_exponents(*growth, cost)
+    entry = {"a": float(a), "b": float(b), "interval": doubt.allocation, "cost": asdict(cost)}
+    repeats = "U" in fitted.form.variables
+    reason = "a holds where no token is repeated" if repeats else ""
+    return {"allocation": entry, "allocation_reason": reason}
 
 
 def _approaches(rows: Rows, fitted: Fit, doubt: Doubt) -> dict[str, Any]:
@@ -76,15 +88,23 @@ def points_of_rows(rows: Rows, flops: Array | None = None) -> pd.DataFrame:
 
 
 def _heldout(rows: Rows, fitted: Fit, seed: int) -> dict[str, Any]:
-    """Return how every form foretells rows above a cut, and the chosen one the largest size."""
-    if not {"N", "D"} <= set(fitted.form.variables):
-        return {}
+    """Return how every form foretells rows above a cut, and the chosen one the largest size.
+
+    Forms in one variable are held to the largest values of that.
+    """
+    forms: list[Form] | None = None
+    sizes: list[str] = rows.sizes
+    if len(fitted.form.variables) == 1:
+        (name,) = fitted.form.variables
+        forms = [make(name) for make in ONE_VARIABLE.values()]
+        sizes = merge_alike(rows.variables[name]) if name != "N" else sizes
     found = compare_forms(
         rows.variables,
         rows.loss,
-        rows.sizes,
+        sizes,
         rows.replicas,
         rows.flops,
+        forms=forms,
         criterion=fitted.criterion,
         seed=seed,
     )
@@ -107,18 +127,20 @@ def describe(
     """
     fitted = fit(form, rows.variables, rows.loss, criterion=criterion, seed=seed)
     doubt = doubt_of(fitted, rows, choose_interval(rows, interval), num=num, seed=seed)
+    misfit = lack_of_fit(fitted, rows)
     entry: dict[str, Any] = {
         "form": form.name,
         "equation": form.equation,
         "source": form.source,
         "parameters": fitted.parameters,
         "intervals": doubt.parameters,
+        "interval_notes": doubt.notes,
         "interval_method": doubt.method,
         "unconverged_refits": doubt.unconverged,
         "audit": doubt.audit,
         "coverage": doubt.coverage,
         "coverage_reason": doubt.coverage_reason,
-        "allocation": _allocation(rows, fitted, doubt),
+        **_allocation(rows, fitted, doubt),
         "objective": fitted.objective,
         "criterion": {
             "loss": criterion.loss,
@@ -128,7 +150,8 @@ def describe(
             "text": str(criterion),
         },
         "certificate": certificate_entry(fitted, rows),
-        "residuals": residual_entry(fitted),
+        "residuals": residual_entry(fitted, misfit["seed_percent"]),
+        "lack_of_fit": misfit,
         **_approaches(rows, fitted, doubt),
         **(_heldout(rows, fitted, seed) if heldout else {}),
         "uncertainty": uncertainty_entry(doubt.spread, rows),

@@ -3,7 +3,7 @@
 All values are plain JSON; what cannot be known is null beside a reason.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,7 +14,7 @@ from saltus.law.bootstrap import Bootstrap, bootstrap
 from saltus.law.components import NoScatterError
 from saltus.law.coverage import coverage_of, not_simulated
 from saltus.law.criterion import Criterion
-from saltus.law.intervals import MIN_SIZES, Intervals, jackknife
+from saltus.law.intervals import MIN_SIZES, Intervals, allocation_exponent, jackknife
 from saltus.law.likelihood import ALLOCATION, NoLikelihoodError
 from saltus.law.profile import profile
 from saltus.law.solve import Fit, fit
@@ -30,8 +30,9 @@ Ends = tuple[float | None, float | None] | None
 class Doubt:
     """Intervals of one fit: of public parameters, of the allocation, and how they were made.
 
-    `centre` are the parameters that a profile is drawn about, None where they are the fit's own.
-    `spread` holds the refits, for predictions; None of a profile, which has none.
+    `notes` say of parameters, and of `a`, why there is no interval, or why it does not hold the
+    estimate. `centre` are the parameters that a profile is drawn about, None where they
+    are the fit's own. `spread` holds the refits, for predictions; None of a profile.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Doubt:
     coverage_reason: str
     centre: dict[str, float | None] | None
     spread: Intervals | None
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def choose_interval(rows: Rows, asked: Interval | None) -> Interval:
@@ -92,6 +94,9 @@ def _doubt_of_refits(spread: Intervals, rows: Rows) -> Doubt:
     if isinstance(spread, Bootstrap):
         audit = {"refitted": spread.audited, "improvable": spread.improvable}
     power = _cost_exponent(fitted, rows)
+    notes = spread.notes()
+    if power is not None and (note := spread.allocation_note(power)):
+        notes[ALLOCATION] = note
     return Doubt(
         method=spread.method,
         parameters=dict(spread.parameter_intervals()),
@@ -101,12 +106,13 @@ def _doubt_of_refits(spread: Intervals, rows: Rows) -> Doubt:
         **_coverage(fitted, spread.kind, rows),
         centre=None,
         spread=spread,
+        notes=notes,
     )
 
 
 def _cost_exponent(fitted: Fit, rows: Rows) -> float | None:
     """Return p of C = k N^p D, which a is the allocation of; None of a form without one."""
-    if not {"alpha", "beta"} <= set(fitted.form.parameters):
+    if fitted.form.growth(fitted.theta) is None:
         return None
     return fit_cost(rows.variables["N"], rows.variables["D"], rows.flops).exponent
 
@@ -128,6 +134,21 @@ def _profile(fitted: Fit, rows: Rows) -> Doubt:
     def public(name: str, value: float | None) -> float | None:
         return float(np.exp(value)) if value is not None and name in logs else value
 
+    power = _cost_exponent(fitted, rows)
+    values = dict(fitted.parameters)
+    notes = {}
+    growth = fitted.form.growth(fitted.theta)
+    if growth is not None and power is not None:
+        values[ALLOCATION] = float(allocation_exponent(*growth, power))
+        if ALLOCATION not in found.reported:
+            notes[ALLOCATION] = "none: a profile is of the parameters, and of alpha and beta alone"
+    for name, ends in found.reported.items():
+        low, high = (public(name, end) for end in ends)
+        if (low is not None and values[name] < low) or (high is not None and values[name] > high):
+            notes[name] = (
+                f"the estimate is not inside: the profile is drawn about "
+                f"{public(name, found.centre[name]):.4g}, where its own likelihood is greatest"
+            )
     kind = "profile" if fitted.criterion.loss == "squared" else "profile with Godambe's ratio"
     return Doubt(
         method=found.method,
@@ -144,6 +165,7 @@ def _profile(fitted: Fit, rows: Rows) -> Doubt:
             name: public(name, value) for name, value in found.centre.items() if name != ALLOCATION
         },
         spread=None,
+        notes=notes,
     )
 
 
@@ -198,6 +220,7 @@ def _beside(doubt: Doubt) -> dict[str, Any]:
         "reason": "",
         "parameters": doubt.centre,
         "intervals": doubt.parameters,
+        "interval_notes": doubt.notes,
         "allocation": doubt.allocation,
         "unconverged_refits": doubt.unconverged,
         "audit": doubt.audit,

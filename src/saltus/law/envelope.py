@@ -82,6 +82,6 @@ def fit_envelope(points: pd.DataFrame, *, criterion: Criterion = HUBER, seed: in
         theta=np.stack([part.theta for part in refits]),
         unconverged=sum(not part.certificate.settled for part in refits),
         replica_error=replica_error(whole.residuals, range(len(envelope)), len(whole.theta)),
-        smallest_loss=float(points["loss"].min()),
+        variables={"C": envelope["flops_exact"].to_numpy(dtype=float)},
     )
     return Envelope(envelope, whole, errors, "")

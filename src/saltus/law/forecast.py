@@ -16,6 +16,8 @@ from saltus.law.solve import HUBER, Fit, fit
 
 Array = NDArray[np.float64]
 
+ROUNDING = 1e-9  # of a loss: intervals of exact tables are as narrow as rounding is wide
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -47,25 +49,33 @@ def rows_of(
     sizes: Sequence[str] | None = None,
     replicas: Sequence[object] | None = None,
     flops: ArrayLike | None = None,
+    *,
+    single: bool = False,
 ) -> Sample:
     """Return checked rows of raw variables N and D, with U where unique tokens are known.
 
-    By default every distinct N is a size, every row a replica, and compute 6 N D. Raises
-    `TableError` for a missing or short column and for values that are not positive numbers.
+    By default every distinct N is a size, every row a replica, and compute 6 N D. A `single`
+    variable stands in the place of all three. Raises `TableError` for a missing or short column
+    and for values that are not positive numbers.
     """
-    for name in ("N", "D"):
+    for name in () if single else ("N", "D"):
         if name not in table:
             raise TableError(f"a comparison of forms needs variable {name}; found {sorted(table)}")
     columns = {name: np.asarray(values, dtype=float) for name, values in table.items()}
     num = np.asarray(loss).size
-    compute = 6.0 * columns["N"] * columns["D"] if flops is None else flops
+    compute: ArrayLike
+    if single:
+        (compute,) = columns.values()
+    else:
+        compute = 6.0 * columns["N"] * columns["D"] if flops is None else flops
     checked = {
         **columns,
         "loss": np.asarray(loss, dtype=float),
         "flops": np.asarray(compute, float),
     }
     check_columns(checked, num)
-    labels = [f"{value:.17g}" for value in columns["N"]] if sizes is None else map(str, sizes)
+    first = next(iter(columns.values())) if single else columns["N"]
+    labels = [f"{value:.17g}" for value in first] if sizes is None else map(str, sizes)
     names = np.array(list(labels), dtype=str)
     of = tuple(range(num)) if replicas is None else tuple(replicas)
     if len(names) != num or len(of) != num:
@@ -125,7 +135,8 @@ class Score:
         """Which actual losses (n,) lie in their interval; None without intervals."""
         if self.low is None or self.high is None:
             return None
-        return np.asarray((self.low <= self.actual) & (self.actual <= self.high))
+        low, high = self.low * (1 - ROUNDING), self.high * (1 + ROUNDING)
+        return np.asarray((low <= self.actual) & (self.actual <= high))
 
     @property
     def baseline_percent(self) -> Array:

@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 SIZE_PARAMETERS = 3  # E, A and alpha; t on S - 3 holds for other forms (bench/coverage_forms.csv)
 MIN_SIZES = SIZE_PARAMETERS + 1
 LARGEST_LOG = 700.0  # ends of an interval stay within exp of this
+EXACT_LOG = 1e-9  # largest log residual of a table that is exact but for rounding
 UNMOVED = 1e-12  # of a parameter: refits that move it less say nothing about it
 
 
@@ -36,20 +37,26 @@ def allocation_exponent(alpha: ArrayLike, beta: ArrayLike, cost_exponent: float 
     return np.asarray(growth / (np.asarray(alpha, dtype=float) + cost_exponent * growth))
 
 
+def unmoved(whole: float, parts: Array) -> bool:
+    """Return whether refits (m,) are all at the whole fit's value, but for rounding."""
+    return bool(np.all(np.abs(parts - whole) <= UNMOVED * max(1.0, abs(whole))))
+
+
 @dataclass(frozen=True, eq=False)
 class Intervals(ABC):
     """A fit and its refits on other rows: intervals of parameters, allocation and predictions.
 
     `theta` (m, p) are the refits' internal vectors in raw units; `unconverged` counts those that
     fell short of the decrement tolerance. `replica_error` is the standard deviation of the log
-    loss of a new replica about the law. `smallest_loss` bounds E.
+    loss of a new replica about the law. `variables` (n,) are the table's: an irreducible loss lies
+    below the law at each of its rows.
     """
 
     fitted: Fit
     theta: Array
     unconverged: int
     replica_error: float
-    smallest_loss: float
+    variables: Mapping[str, ArrayLike] = field(repr=False)
     level: float = field(default=0.95, kw_only=True)
 
     @property
@@ -82,47 +89,97 @@ class Intervals(ABC):
         """Return (low, high) of each public parameter; logarithmic for those stored so.
 
         None for a parameter on its bound, or that no refit moves: their spread says nothing.
-        Positive parameters stay so, and an irreducible loss E lies between 0 (printed so when it
-        cannot be told from it) and the smallest loss seen.
+        Positive parameters stay so. An irreducible loss E lies between 0 (printed so when it cannot
+        be told from it) and the lowest upper end of the law's own band over the table's rows: the
+        law is above its E everywhere, and so is what it may be. The lowest loss seen is no such
+        bound, since noise may take it below E.
         """
         form = self.fitted.form
         intervals: dict[str, tuple[float, float] | None] = {}
         for name in form.parameters:
             found = self.reported_interval(name)
-            if name in self.fitted.certificate.bounds_hit or self._unmoved(name):
+            if self._absent(name):
                 intervals[name] = None
             elif name in form.log_parameters:
                 ends = np.exp(np.clip(found, -LARGEST_LOG, LARGEST_LOG))
                 if name == form.floor:
-                    negligible = 1.001 * SMALLEST_SHARE * self.smallest_loss
-                    ends = np.clip(ends, 0.0, self.smallest_loss)
-                    ends[0] = 0.0 if ends[0] <= negligible else ends[0]
+                    highest = float(np.min(self.band(self.variables)[1]))
+                    ends[1] = min(float(ends[1]), highest)
+                    ends[0] = 0.0 if ends[0] <= 1.1 * SMALLEST_SHARE * highest else ends[0]
                 intervals[name] = (float(ends[0]), float(ends[1]))
             else:
                 low = found[0] if name in form.signed else max(found[0], 0.0)
                 intervals[name] = (low, found[1])
         return intervals
 
-    def _unmoved(self, name: str) -> bool:
-        form = self.fitted.form
-        j = form.parameters.index(name)
-        whole, parts = form.report(self.fitted.theta)[j], form.report(self.theta)[:, j]
-        return bool(np.all(np.abs(parts - whole) <= UNMOVED * max(1.0, abs(float(whole)))))
+    def notes(self) -> dict[str, str]:
+        """Return why a parameter has no interval, or why its interval lies beside its estimate."""
+        told = {}
+        for name, ends in self.parameter_intervals().items():
+            value = self.fitted.parameters[name]
+            if ends is None:
+                told[name] = f"none: {self._absent(name)}"
+            elif not ends[0] <= value <= ends[1]:
+                j = self.fitted.form.parameters.index(name)
+                whole, parts = (self.fitted.form.report(t) for t in (self.fitted.theta, self.theta))
+                told[name] = self._beside(float(whole[j]), parts[:, j])
+        return told
+
+    def allocation_note(self, cost_exponent: float = 1.0) -> str:
+        """Return the same of a; empty where its interval holds the estimate."""
+        ends = self.allocation_interval(cost_exponent)
+        whole, parts = self._allocations(cost_exponent)
+        if ends is not None:
+            return "" if ends[0] <= whole <= ends[1] else self._beside(whole, parts)
+        on_bound = self.fitted.form.growing & set(self.fitted.certificate.bounds_hit)
+        absent = f"{' and '.join(sorted(on_bound))} on a bound"
+        return f"none: {absent if on_bound else self._still}"
+
+    def _beside(self, whole: float, parts: Array) -> str:
+        """Return how the refits lie about an estimate that is outside their interval."""
+        above = float(np.mean(parts > whole))
+        side = "above" if above >= 0.5 else "below"
+        return (
+            f"the estimate is not inside: {100 * max(above, 1 - above):.3g} % of the refits lie "
+            f"{side} it: drawing rows anew biases this estimate"
+        )
+
+    def _absent(self, name: str) -> str:
+        """Return why a parameter has no interval, or an empty string."""
+        if name in self.fitted.certificate.bounds_hit:
+            return "on its bound"
+        j = self.fitted.form.parameters.index(name)
+        whole, parts = (self.fitted.form.report(t) for t in (self.fitted.theta, self.theta))
+        return self._still if unmoved(float(whole[j]), parts[:, j]) else ""
+
+    @property
+    def _still(self) -> str:
+        """Return why refits do not move."""
+        exact = bool(np.max(np.abs(self.fitted.residuals)) <= EXACT_LOG)
+        return "the table is exact" if exact else "no refit moves it"
+
+    def _allocations(self, cost_exponent: float) -> tuple[float, Array]:
+        """Return a of the law, and of its refits (m,)."""
+        both = (self.fitted.form.growth(theta) for theta in (self.fitted.theta, self.theta))
+        whole, parts = (
+            np.asarray(allocation_exponent(*growth, cost_exponent))
+            for growth in both
+            if growth is not None
+        )
+        return float(whole), parts
 
     def allocation_interval(self, cost_exponent: float = 1.0) -> tuple[float, float] | None:
-        """Return (low, high) of a = beta / (alpha + p beta), p `cost_exponent`; None on a bound.
+        """Return (low, high) of a = beta / (alpha + p beta), p `cost_exponent`.
 
-        It lies within [0, 1/p], where all growth goes to D or to N.
+        Alpha and beta are the form's `growth`, which it must have. None where one is on a bound,
+        or no refit moves a. It lies within [0, 1/p], where all growth goes to D or to N.
         """
-        if {"alpha", "beta"} & set(self.fitted.certificate.bounds_hit):
+        if self.fitted.form.growing & set(self.fitted.certificate.bounds_hit):
             return None
-        form = self.fitted.form
-        alpha, beta = form.parameters.index("alpha"), form.parameters.index("beta")
-        whole, parts = form.report(self.fitted.theta), form.report(self.theta)
-        low, high = self.ends(
-            allocation_exponent(whole[alpha], whole[beta], cost_exponent),
-            allocation_exponent(parts[:, alpha], parts[:, beta], cost_exponent),
-        )
+        whole, parts = self._allocations(cost_exponent)
+        if unmoved(whole, parts):
+            return None
+        low, high = self.ends(np.array(whole), parts)
         return max(float(low), 0.0), min(float(high), 1.0 / cost_exponent)
 
     def band(self, variables: Mapping[str, ArrayLike]) -> tuple[Array, Array]:
@@ -209,6 +266,6 @@ def jackknife(
         theta=refits.theta,
         unconverged=int(np.sum(~refits.converged)),
         replica_error=replica_error(fitted.residuals, names, len(fitted.theta)),
-        smallest_loss=float(np.min(np.asarray(loss, dtype=float))),
+        variables=variables,
         level=level,
     )

@@ -35,7 +35,9 @@ def parametric(
         return Approach("refused", f"{fitted.form.equation} is not E + A/N^alpha + B/D^beta")
     on_bound = sorted(TERMS & set(fitted.certificate.bounds_hit))
     if on_bound:
-        return Approach("refused", f"the law's {' and '.join(on_bound)} rests on a bound")
+        told = " and ".join(filter(None, [", ".join(on_bound[:-1]), on_bound[-1]]))
+        rest = "rests on a bound" if len(on_bound) == 1 else "rest on bounds"
+        return Approach("refused", f"the law's {told} {rest}")
     if fitted.certificate.status in UNUSABLE:
         return Approach("refused", f"the law's certificate says {fitted.certificate.status}")
     logs = np.log(budgets)

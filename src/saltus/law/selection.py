@@ -1,5 +1,7 @@
 """Which rows of anybody's table a law is fitted to; the rest is counted by its reason."""
 
+import re
+
 import pandas as pd
 
 from saltus.errors import TableError
@@ -24,7 +26,11 @@ def select(
             kept = frame.eval(where)
         except Exception as error:  # whatever the expression does is the user's
             reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+            if re.search(r"(?<![=!<>])=(?!=)", where):
+                reason = "a single '=' sets a value; to compare, write =="
             raise TableError(f'--where: found "{where}", which cannot be used: {reason}') from error
+        if isinstance(kept, pd.DataFrame) and re.search(r"(?<![=!<>])=(?!=)", where):
+            raise TableError(f'--where: found "{where}", which sets a value; to compare, write ==')
         if not isinstance(kept, pd.Series) or not pd.api.types.is_bool_dtype(kept):
             raise TableError(f'--where: found "{where}", expected a condition on columns')
         kept = kept.fillna(False).astype(bool)

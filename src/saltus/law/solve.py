@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from saltus.law.certificate import Certificate, certify
+from saltus.law.certificate import MIN_AGREEING, Certificate, agreement, certify
 from saltus.law.criterion import Criterion
 from saltus.law.descent import (
     Refits,
@@ -26,11 +26,14 @@ from saltus.law.descent import (
 )
 from saltus.law.forms.base import Form
 from saltus.law.minimise import minimise, residuals
+from saltus.law.vertex import to_vertex
 
 Array = NDArray[np.float64]
 
 CHUNK = 30_000  # numbers (refits x rows) worked on at once: they should fit a processor's cache
 FOLLOWED = 4  # starts that go on if the best of all has not converged
+FURTHER = 2  # times as many starts again, if too few of the first agree
+TAKEN = 8  # ends of an absolute loss that are taken onto their vertex by linear programmes
 LONGEST = 4000  # steps for them: some go far down a bent valley, a term on its way to zero
 HUBER = Criterion()
 
@@ -78,17 +81,27 @@ def fit(
 
     The starts, as many as the form asks unless told, are those of the form (for sums of powers:
     variable projection, then dispersed ones drawn from `seed`); each is polished on the true
-    objective and the best is certified. Raises `TableError` if a value is missing or not positive,
+    objective and the best is certified. Where fewer than three agree, as many again are tried, up
+    to twice. Raises `TableError` if a value is missing or not positive,
     or if rows are fewer than parameters; a fit that does not converge is not an error but a
     certificate that says so.
     """
     table = prepare(form, variables, loss, weights)
     generator = np.random.default_rng(seed)
     num = form.num_starts if starts is None else starts
-    first = form.starts(table.logs, table.log_loss, table.weights, num, generator)
-    theta, objectives, converged = descend(
-        form, table, criterion, table.weights, first, table.log_loss
-    )
+    ends = _descended(form, table, criterion, num, generator)
+    floor = float(criterion.floor(table.weights, table.log_loss))
+    if starts is None:
+        for _ in range(FURTHER):
+            if agreement(ends.objectives, floor) >= MIN_AGREEING:
+                break
+            more = _descended(form, table, criterion, num + 1, generator, first=1)
+            ends = Refits(
+                np.concatenate([ends.theta, more.theta]),
+                np.concatenate([ends.objectives, more.objectives]),
+                np.concatenate([ends.converged, more.converged]),
+            )
+    theta, objectives, converged = ends.theta, ends.objectives, ends.converged
     best = int(np.argmin(objectives))
     bounds = form.bounds(table.logs, table.log_loss)
     if criterion.smooth and not converged[best]:
@@ -98,16 +111,11 @@ def fit(
             theta[some], bounds, max_iterations=LONGEST,
         )  # fmt: skip
         best = int(np.argmin(objectives))
-    if not criterion.smooth:
-        theta[best] = snap(form, table, criterion, theta[best])
-        at = residuals(form, table.logs, table.log_loss, theta[best], criterion.raw)
-        objectives[best] = criterion.total(at, table.weights)
     certificate = certify(
         form, table.logs, table.log_loss, table.weights, criterion, bounds,
         theta, objectives, converged,
     )  # fmt: skip
     raw = table.to_raw(form, theta[best])
-    floor = float(criterion.penalty.floor(table.weights, table.log_loss))
     return Fit(
         form=form,
         theta=raw,
@@ -118,6 +126,32 @@ def fit(
         certificate=certificate,
         minima=table.to_raw(form, distinct(theta, objectives, converged, floor)),
     )
+
+
+def _descended(
+    form: Form,
+    table: Table,
+    criterion: Criterion,
+    num: int,
+    generator: np.random.Generator,
+    first: int = 0,
+) -> Refits:
+    """Return the ends of `num` starts of the form less the `first`, in centred variables.
+
+    Those of an absolute loss that came lowest are taken onto their vertices.
+    """
+    starts = form.starts(table.logs, table.log_loss, table.weights, num, generator)[first:]
+    theta, objectives, converged = descend(
+        form, table, criterion, table.weights, starts, table.log_loss
+    )
+    if not criterion.smooth:
+        some = np.argsort(objectives, kind="stable")[:TAKEN]
+        for i in some:
+            end, arrived = to_vertex(form, table, criterion, theta[i])
+            theta[i], converged[i] = snap(form, table, criterion, end), arrived
+        at = residuals(form, table.logs, table.log_loss, theta[some], criterion.raw)
+        objectives[some] = criterion.total(at, table.weights)
+    return Refits(theta, objectives, converged)
 
 
 def refit(

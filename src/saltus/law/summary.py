@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from saltus.law.checks import band, seed_percent, sensitivity
+from saltus.law.checks import band, sensitivity
 from saltus.law.criterion import Criterion
 from saltus.law.describe import describe
 from saltus.law.doubt import beside_entry
@@ -75,7 +75,6 @@ def summarise_chinchilla(
     found, fitted, doubt = describe(
         rows, form, criterion=criterion, interval="jackknife", seed=seed, heldout=False
     )
-    found["residuals"]["seed_percent"] = seed_percent(runs)
     beside = beside_entry(rows, fitted, num=NUM_BESIDE, seed=seed)
     entry = {**found, **entry, "delta": criterion.delta, "beside": beside}
     if doubt.spread is not None:

@@ -42,6 +42,7 @@ class Form(ABC):
     `num_starts` is how many dispersed starts its surface calls for; `unit_of` names variables that
     are measured in another one's unit. A parameter in `scaled_by` is stored times the one it names.
     `floor` is the irreducible loss, if the form has one; parameters in `signed` may be negative.
+    `growing` are those that `growth` is made of.
     """
 
     name: ClassVar[str]
@@ -52,6 +53,7 @@ class Form(ABC):
     scaled_by: ClassVar[Mapping[str, str]] = MappingProxyType({})
     floor: ClassVar[str | None] = "E"
     signed: ClassVar[frozenset[str]] = frozenset()
+    growing: ClassVar[frozenset[str]] = frozenset({"alpha", "beta"})
 
     @property
     @abstractmethod
@@ -116,6 +118,21 @@ class Form(ABC):
         Where it is least at fixed compute, so is the loss. None for a form that is not in N and D.
         """
         return None
+
+    def growth(self, theta: Array) -> tuple[Array, Array] | None:
+        """Return alpha and beta (...,) of internal vectors (..., p): the exponents of N and D.
+
+        They are what the compute-optimal N and D grow by, where no token is repeated. None of a
+        form in one variable.
+        """
+        powers = self.powers(theta)
+        if powers is not None:
+            return powers[..., 2], powers[..., 3]
+        if not {"N", "D"} <= set(self.variables):
+            return None
+        reported = self.report(theta)
+        alpha, beta = (reported[..., self.parameters.index(name)] for name in ("alpha", "beta"))
+        return alpha, beta
 
     @property
     def _scales(self) -> list[tuple[int, int]]:

@@ -15,6 +15,9 @@ from saltus.law.forms.base import (
     Logs,
     log_uniform,
 )
+from saltus.law.forms.projection import exponent_grid, nonnegative_least_squares
+
+LARGEST = 300.0  # of an exponent of e: its square can be summed
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Kaplan(Form):
     source: ClassVar[str] = "Kaplan et al. 2020, Scaling Laws for Neural Language Models, eq. 1.5"
     floor: ClassVar = None
     num_starts: ClassVar[int] = 48
+    growing: ClassVar = frozenset({"alpha_N", "alpha_D"})
     scaled_by: ClassVar = MappingProxyType({"N_c": "alpha_N", "D_c": "alpha_D"})
     variables = ("N", "D")
     parameters = ("N_c", "D_c", "alpha_N", "alpha_D")
@@ -68,6 +72,36 @@ class Kaplan(Form):
     def starts(
         self, logs: Logs, log_loss: Array, weights: Array, num: int, generator: np.random.Generator
     ) -> Array:
+        """The best exponents of a grid by variable projection, then dispersed ones.
+
+        Of the others half take the coefficients that are best at random exponents, half random
+        coefficients as well.
+        """
         exponents = log_uniform(generator, 0.03, 1.0, (num, 2))
         shares = np.log(generator.dirichlet(np.ones(2), num) + 1e-6)
-        return np.concatenate([np.mean(log_loss) + exponents[:, 1:] * shares, exponents], axis=1)
+        grid = exponent_grid(2, 20)
+        errors, projected = _project(logs, log_loss, weights, np.concatenate([grid, exponents]))
+        middle = np.mean(log_loss) + exponents[:, 1:] * shares
+        own = np.arange(num)[:, None] < num // 2
+        coefficients = np.where(own, projected[len(grid) :], middle)
+        coefficients[0] = projected[best := int(np.argmin(errors[: len(grid)]))]
+        exponents[0] = grid[best]
+        return np.concatenate([coefficients, exponents], axis=1)
+
+
+def _project(logs: Logs, log_loss: Array, weights: Array, exponents: Array) -> tuple[Array, Array]:
+    """Return the squared errors (g,) and best u and v (g, 2) at exponents (g, 2).
+
+    At fixed exponents L^(1/alpha_D) is linear in N_c^(alpha_N/alpha_D) and D_c, and a relative
+    error of it is 1/alpha_D times that of L.
+    """
+    size, data = exponents[:, :1], exponents[:, 1:]
+    middle = float(np.mean(log_loss))
+    lifted = (log_loss - middle) / data  # (g, n)
+    basis = np.stack([-size / data * logs["N"] - lifted, -logs["D"] - lifted], axis=1)
+    basis = np.exp(np.clip(basis, -LARGEST, LARGEST))  # (g, 2, n)
+    weighted = basis * weights
+    gram, moment = weighted @ np.swapaxes(basis, -1, -2), weighted.sum(axis=-1)
+    value, coefficients = nonnegative_least_squares(gram, moment)
+    errors = data[:, 0] ** 2 * (value + weights.sum())
+    return errors, middle + data * np.log(np.maximum(coefficients, 1e-6))

@@ -25,6 +25,7 @@ class OverTraining(Form):
     name: ClassVar[str] = "over-training"
     equation: ClassVar[str] = "L = E + a / N^(2 eta) + b 6^(-eta) / D^(2 eta)"
     source: ClassVar[str] = "Gadre et al. 2024, Language models scale reliably with over-training"
+    growing: ClassVar = frozenset({"eta"})
     variables = ("N", "D")
     parameters = ("E", "a", "b", "eta")
     log_parameters = frozenset({"E", "a", "b"})
