@@ -237,12 +237,15 @@ def test_small_accuracies_that_rise_are_no_floor() -> None:
 
 
 def test_a_half_point_outside_the_gap_of_the_means_is_withheld_where_sizes_misfit() -> None:
-    """The means of 2-step chains: up at once, then slowly; half is reached from 6.4k to 14k."""
-    scale = np.repeat([452, 1532, 3600, 6400, 14000, 24700, 56000, 149000], 5)
-    means = np.repeat([0.07, 0.09, 0.086, 0.43, 0.64, 0.60, 0.69, 0.78], 5)
-    seeds = np.tile([-0.11, -0.06, 0.0, 0.06, 0.11], 8) * np.where(scale < 5000, 0.2, 1)
-    hits = np.round(300 * (means + seeds))
-    found = threshold_along_scale(scale, hits, np.full(scale.size, 300), 0.08)
+    """2-step chains of the laptop study: up at once, then slowly; means cross from 6.4k to 14k."""
+    hits = {
+        452: [22, 18, 21, 25, 20], 1544: [31, 20, 33, 23, 26], 3564: [31, 26, 24, 24, 23],
+        6384: [141, 170, 78, 115, 141], 13992: [177, 196, 196, 197, 190],
+        24512: [186, 208, 164, 155, 192], 55584: [199, 213, 190, 215, 211],
+        148768: [233, 235, 216, 274, 211],
+    }  # fmt: skip
+    scale, counts = np.repeat(list(hits), 5), np.concatenate(list(hits.values()))
+    found = threshold_along_scale(scale, counts, np.full(scale.size, 300), 0.0567)
     assert found.status == "undecided" and found.fit_status == "misfit"
-    assert (found.low, found.high) == pytest.approx((6400, 14000))
+    assert (found.low, found.high) == pytest.approx((6384, 13992))
     assert found.estimate is None and "outside the gap" in found.reason
