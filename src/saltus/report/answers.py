@@ -254,6 +254,13 @@ def undecided(tables: Tables) -> Answer:
                 for task, arm in zip(found["task"], found["arm"], strict=True)
             ]
             open_ends.append(f"Threshold {status}: {words.listed(names)}.")
+    torn = [
+        words.task(found["task"], found["arm"])
+        for found in tables.emergence.get("verdicts", ())
+        if found["verdict"] == "undecided"
+    ]
+    if torn:
+        open_ends.append(f"Whether it leapt or grew: {words.listed(torn)}.")
     if tables.num_diverged():
         open_ends.append(
             f"{tables.num_diverged()} of {words.plural(len(tables.runs), 'run')} diverged; they "
@@ -273,7 +280,8 @@ def undecided(tables: Tables) -> Answer:
     short = "Nothing" if not open_ends else f"{words.plural(len(open_ends), 'point')}"
     return Answer(
         "What remains undecided?", short, tuple(open_ends),
-        "laws.json: status, reason; thresholds.parquet: status; runs.parquet: status, loss_text",
+        "laws.json: status, reason; thresholds.parquet: status; emergence.json: verdicts; "
+        "runs.parquet: status, loss_text",
     )  # fmt: skip
 
 
