@@ -1,9 +1,11 @@
 """Fits and bootstraps of Chinchilla's law against usual practice: time, and objective reached.
 
     python bench/law.py [--rows 50 240 2000] [--noise none normal tail] [--seeds 5] [--quick]
+    python bench/law.py --only bootstraps    (that part anew, the others as they stand in the file)
 
 The peer is `peers/chinchilla.py`: 4,500 starts of L-BFGS-B and 4,000 resamples by BFGS, both with
-numeric gradients. Both sides run in this process on one core with one thread, in turns. Its times
+numeric gradients. Both sides run in this process on one core with one thread, in turns, and seconds
+are of the clock and of the processor (`cpu`), which a busy machine moves less. The peer's times
 are those of a fresh random part of its starts and resamples in each round, scaled to all. Its
 objective is the best of a random part of its starts (`--objective-starts`; 4500 are all, and the
 column `peer_starts` says how many), and is then polished. Writes bench/law.csv after every table;
@@ -17,10 +19,12 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
 import argparse
+import csv
 import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +36,7 @@ from peers import chinchilla as peer
 from scipy.optimize import minimize
 
 from saltus.code import code_hash
-from saltus.law.bootstrap import bootstrap
+from saltus.law.bootstrap import Bootstrap, bootstrap
 from saltus.law.forms import Chinchilla
 from saltus.law.solve import Fit, fit
 
@@ -67,11 +71,6 @@ def simulate(num: int, noise: str, seed: int) -> Table:
 def ours_fit(table: Table) -> Fit:
     """Return our fit of a table."""
     return fit(Chinchilla(), table, table["loss"])
-
-
-def ours_bootstrap(fitted: Fit, table: Table, loss: Array, num: int, seed: int) -> Array:
-    """Return the internal vectors (num, 5) of resampled rows, their audit included in the time."""
-    return bootstrap(fitted, table, loss, num=num, seed=seed).theta
 
 
 def polish(theta: Array, rows: tuple[Array, Array, Array]) -> tuple[Array, float]:
@@ -128,11 +127,19 @@ def peer_best(table: Table, num_starts: int, path: Path) -> dict[str, Any]:
     return record
 
 
-def seconds_of(work: Callable[[], Any]) -> float:
-    """Return how long one call takes."""
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
+@dataclass
+class Times:
+    """Seconds of each round: of the clock, and of this process on the processor."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def add(self, work: Callable[[], Any], scale: float = 1.0) -> None:
+        """Time one call, `scale` times."""
+        begun, spent = time.perf_counter(), time.process_time()
+        work()
+        self.cpu.append(scale * (time.process_time() - spent))
+        self.wall.append(scale * (time.perf_counter() - begun))
 
 
 def judge(ours: float, theirs: float, rows: int) -> tuple[float, bool]:
@@ -152,30 +159,12 @@ def measure(rows: int, noise: str, seed: int, given: argparse.Namespace) -> dict
     picks = np.random.default_rng(2)
     fitted = ours_fit(table)
     start = np.array(fitted.theta)[PEER_ORDER]
-    times: dict[str, list[float]] = {name: [] for name in ("ours", "peer", "ours_b", "peer_b")}
-    for turn in range(given.rounds):
-        times["ours"].append(seconds_of(lambda: ours_fit(table)))
+    ours_times, peer_times = Times(), Times()
+    for _ in range(given.rounds):
+        ours_times.add(lambda: ours_fit(table))
         part = grid[picks.choice(len(grid), given.peer_starts, replace=False)]
         scale = peer.NUM_STARTS / given.peer_starts
-        times["peer"].append(scale * seconds_of(lambda part=part: peer.fit(columns, part)))
-        if seed or turn >= given.bootstrap_rounds:
-            continue
-        scale = peer.NUM_BOOTSTRAPS / given.bootstraps
-        times["ours_b"].append(
-            scale
-            * seconds_of(
-                lambda turn=turn: ours_bootstrap(
-                    fitted, table, table["loss"], given.bootstraps, turn
-                )
-            )
-        )
-        scale = peer.NUM_BOOTSTRAPS / given.peer_bootstraps
-        times["peer_b"].append(
-            scale
-            * seconds_of(
-                lambda turn=turn: peer.bootstrap(start, columns, given.peer_bootstraps, turn)
-            )
-        )
+        peer_times.add(lambda part=part: peer.fit(columns, part), scale)
     record = peer_best(
         table, given.objective_starts, given.work / "law" / f"{rows}-{noise}-{seed}.json"
     )
@@ -186,8 +175,7 @@ def measure(rows: int, noise: str, seed: int, given: argparse.Namespace) -> dict
         "rows": rows,
         "noise": noise,
         "seed": seed,
-        **timing(times["ours"], times["peer"], ""),
-        **timing(times["ours_b"], times["peer_b"], "bootstrap_"),
+        **timing(ours_times, peer_times),
         "ours_objective": ours,
         "peer_objective": record["objective"],
         "peer_polished_objective": record["polished"],
@@ -196,78 +184,126 @@ def measure(rows: int, noise: str, seed: int, given: argparse.Namespace) -> dict
         "status": fitted.certificate.status,
         "agreeing": fitted.certificate.agreeing,
         "peer_starts": record["starts"],
-        "fit_slope": None,
-        "bootstrap_slope": None,
-        "label": label(given, bool(times["ours_b"])),
+        "slope": None,
+        "label": f"peer extrapolated from {given.peer_starts} starts",
         **surroundings(),
     }
 
 
-def label(given: argparse.Namespace, bootstraps: bool) -> str:
-    """Return what the seconds of the peer (and of ours, if a part) were scaled from, a round."""
-    text = f"peer extrapolated from {given.peer_starts} starts"
-    if not bootstraps:
-        return text
-    text += f" and {given.peer_bootstraps} bootstraps"
-    if given.bootstraps != peer.NUM_BOOTSTRAPS:
-        text += f"; ours from {given.bootstraps} bootstraps"
-    return text
+def measure_bootstraps(
+    rows: int, noise: str, rounds: int, given: argparse.Namespace, *, beside: bool = True
+) -> dict[str, Any]:
+    """Return the row of one table's bootstraps, as many as `saltus law` draws, audit included.
+
+    They are drawn as a user gets them: the best start of each resample is polished, above 100,000
+    weights in all. `beside` asks for the peer's too.
+    """
+    table = simulate(rows, noise, 0)
+    columns, fitted = peer.logs(table), ours_fit(table)
+    start = np.array(fitted.theta)[PEER_ORDER]
+    ours_times, peer_times = Times(), Times()
+    audited = improvable = unconverged = 0
+    for turn in range(rounds):
+        made: list[Bootstrap] = []
+        ours_times.add(
+            lambda turn=turn, made=made: made.append(
+                bootstrap(fitted, table, table["loss"], num=given.bootstraps, seed=turn)
+            )
+        )
+        audited += made[0].audited
+        improvable += made[0].improvable
+        unconverged += made[0].unconverged
+        if beside:
+            scale = given.bootstraps / given.peer_bootstraps
+            peer_times.add(
+                lambda turn=turn: peer.bootstrap(start, columns, given.peer_bootstraps, turn), scale
+            )
+    said = f"peer extrapolated from {given.peer_bootstraps} bootstraps" if beside else ""
+    return {
+        "part": "bootstraps" if beside else "linearity of bootstraps",
+        "rows": rows,
+        "noise": noise,
+        "seed": 0,
+        **timing(ours_times, peer_times),
+        "rounds": rounds,
+        "bootstraps": given.bootstraps,
+        "audited": audited,
+        "improvable": improvable,
+        "unconverged": unconverged,
+        "ours_objective": fitted.objective,
+        "status": fitted.certificate.status,
+        "agreeing": fitted.certificate.agreeing,
+        "label": said,
+        **surroundings(),
+    }
 
 
-def timing(ours: list[float], theirs: list[float], prefix: str) -> dict[str, Any]:
+def timing(ours: Times, theirs: Times) -> dict[str, Any]:
     """Return medians of seconds over rounds, their extremes, and the ratio; null without rounds."""
     row: dict[str, Any] = {}
-    for side, seconds in (("ours", ours), ("peer", theirs)):
-        row[f"{side}_{prefix}seconds"] = float(np.median(seconds)) if seconds else None
-        row[f"{side}_{prefix}seconds_min"] = min(seconds, default=None)
-        row[f"{side}_{prefix}seconds_max"] = max(seconds, default=None)
+    for side, times in (("ours", ours), ("peer", theirs)):
+        row[f"{side}_seconds"] = float(np.median(times.wall)) if times.wall else None
+        row[f"{side}_seconds_min"] = min(times.wall, default=None)
+        row[f"{side}_seconds_max"] = max(times.wall, default=None)
+        row[f"{side}_cpu_seconds"] = float(np.median(times.cpu)) if times.cpu else None
+        row[f"{side}_cpu_seconds_max"] = max(times.cpu, default=None)
     names = ("ratio", "ratio_low", "ratio_high", "ratio_min", "ratio_max", "rounds")
-    both = bool(ours) and bool(theirs)
-    found = common.compare(1 / np.array(ours), 1 / np.array(theirs)) if both else {}
-    return row | {prefix + name: found.get(name) for name in names}
+    both = bool(ours.wall) and bool(theirs.wall)
+    found = common.compare(1 / np.array(ours.wall), 1 / np.array(theirs.wall)) if both else {}
+    return row | {name: found.get(name) for name in names}
+
+
+def with_slope(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows over growing tables, each with the slope of log processor seconds on log rows."""
+    logs = np.log([row["rows"] for row in rows])
+    seconds = np.log([row["ours_cpu_seconds"] for row in rows])
+    slope = float(np.polyfit(logs, seconds, 1)[0])
+    return [row | {"slope": slope} for row in rows]
 
 
 def linearity(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return our rows over growing tables, each with the slope of log seconds on log rows."""
+    """Return our fits of growing tables."""
     tables = {num: simulate(num, "normal", 0) for num in given.linearity}
     fits = {num: ours_fit(table) for num, table in tables.items()}
-    alone: dict[int, tuple[list[float], list[float]]] = {num: ([], []) for num in tables}
-    scale = peer.NUM_BOOTSTRAPS / given.bootstraps
-    for turn in range(given.rounds):
+    times = {num: Times() for num in tables}
+    for _ in range(given.rounds):
         for num, table in tables.items():
-            alone[num][0].append(seconds_of(lambda table=table: ours_fit(table)))
-            if turn < given.bootstrap_rounds:
-                one = seconds_of(
-                    lambda table=table, num=num, turn=turn: ours_bootstrap(
-                        fits[num], table, table["loss"], given.bootstraps, turn
-                    )
-                )
-                alone[num][1].append(scale * one)
-    logs = np.log(list(tables))
-    slopes = [
-        float(np.polyfit(logs, np.log([np.median(alone[num][k]) for num in tables]), 1)[0])
-        for k in (0, 1)
-    ]
-    return [
+            times[num].add(lambda table=table: ours_fit(table))
+    rows = [
         {
             "part": "linearity",
             "rows": num,
             "noise": "normal",
             "seed": 0,
-            **timing(alone[num][0], [], ""),
-            **timing(alone[num][1], [], "bootstrap_"),
+            **timing(times[num], Times()),
             "rounds": given.rounds,
-            "bootstrap_rounds": given.bootstrap_rounds,
             "ours_objective": fits[num].objective,
             "status": fits[num].certificate.status,
             "agreeing": fits[num].certificate.agreeing,
-            "fit_slope": slopes[0],
-            "bootstrap_slope": slopes[1],
-            "label": "" if scale == 1 else f"ours extrapolated from {given.bootstraps} bootstraps",
+            "label": "",
             **surroundings(),
         }
         for num in tables
     ]
+    return with_slope(rows)
+
+
+def all_bootstraps(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the rows of bootstraps beside the peer's, and of ours on growing tables."""
+    rows = []
+    for num in given.rows:
+        for noise in given.noise:
+            rows.append(measure_bootstraps(num, noise, given.bootstrap_rounds, given))
+            row = rows[-1]
+            print(
+                f"{num:5} {noise:6} {row['bootstraps']} bootstraps {row['ours_seconds']:.2f} s "
+                f"({row['ours_cpu_seconds']:.2f} of the processor), peer "
+                f"{row['peer_seconds']:.0f} s, ratio {row['ratio']:.0f}; {row['improvable']} of "
+                f"{row['audited']} audited improvable",
+                flush=True,
+            )
+    grown = [measure_bootstraps(num, "normal", 1, given, beside=False) for num in given.linearity]
+    return rows + with_slope(grown)
 
 
 def surroundings() -> dict[str, str]:
@@ -290,13 +326,14 @@ def options() -> argparse.Namespace:
     parser.add_argument("--noise", nargs="+", choices=NOISES, default=list(NOISES))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--bootstrap-rounds", type=int, default=3, help="at seed 0 only")
+    parser.add_argument("--bootstrap-rounds", type=int, default=3, help="of bootstraps")
     parser.add_argument("--bootstraps", type=int, default=4000, help="of ours, a round")
     parser.add_argument("--peer-starts", type=int, default=10, help="timed, a round")
     parser.add_argument("--peer-bootstraps", type=int, default=10, help="timed, a round")
     parser.add_argument(
         "--objective-starts", type=int, default=100, help="of the peer's 4500, for the objective"
     )
+    parser.add_argument("--only", choices=["bootstraps"], help="measure that part alone")
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--work", type=Path, default=common.ROOT / "results" / "bench")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
@@ -316,6 +353,11 @@ def main() -> None:
     given = options()
     common.pin(given.core)
     rows: list[dict[str, Any]] = []
+    if given.only is not None:
+        with given.out.open(newline="") as stream:
+            kept = [row for row in csv.DictReader(stream) if "bootstraps" not in row["part"]]
+        write(given.out, kept + all_bootstraps(given))
+        return
     for num in given.rows:
         for seed in range(given.seeds):
             for noise in given.noise:
@@ -324,14 +366,12 @@ def main() -> None:
                 write(given.out, rows)
                 said = f"{num:5} {noise:6} {seed} ours {row['ours_seconds']:.3f} s"
                 said += f" peer {row['peer_seconds']:.0f} s ratio {row['ratio']:.0f}"
-                if row["bootstrap_ratio"] is not None:
-                    said += f" bootstraps {row['ours_bootstrap_seconds']:.1f} s"
-                    said += f" peer {row['peer_bootstrap_seconds']:.0f} s"
                 said += f" objective {row['relative_difference']:+.1e}"
                 print(said, "WORSE" if row["worse"] else row["status"], flush=True)
-    rows += linearity(given)
-    write(given.out, rows)
-    print(f"slopes: fit {rows[-1]['fit_slope']:.2f}, bootstraps {rows[-1]['bootstrap_slope']:.2f}")
+    for more in (linearity(given), all_bootstraps(given)):
+        rows += more
+        write(given.out, rows)
+        print(f"slope of {more[-1]['part']}: {more[-1]['slope']:.2f}")
     sys.exit(any(row.get("worse") for row in rows))
 
 

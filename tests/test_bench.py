@@ -247,9 +247,20 @@ def test_a_short_run_of_the_law_writes_its_table(tmp_path: Path) -> None:
     assert {(row["rows"], row["noise"]) for row in against} == {
         (rows, noise) for rows in ("50", "240") for noise in ("none", "normal")
     }
-    assert all(float(row["ours_bootstrap_seconds"]) > 0 for row in rows)
+    assert all(float(row["ours_cpu_seconds"]) > 0 for row in rows)
     assert all(row["worse"] == "False" and "extrapolated" in row["label"] for row in against)
-    assert all(float(row["fit_slope"]) for row in rows if row["part"] == "linearity")
+    drawn = [row for row in rows if row["part"] == "bootstraps"]
+    assert len(drawn) == 4 and all(row["bootstraps"] == "100" for row in drawn)
+    assert all(int(row["audited"]) > 0 and float(row["peer_cpu_seconds"]) > 0 for row in drawn)
+    grown = [row for row in rows if row["part"].startswith("linearity")]
+    assert len(grown) == 4 and all(float(row["slope"]) for row in grown)
+    before = [row for row in rows if "bootstraps" not in row["part"]]
+    again = [str(part) for part in [*command, "--only", "bootstraps", "--rows", "50"]]
+    subprocess.run(again, check=True, capture_output=True)
+    with (tmp_path / "law.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row for row in rows if "bootstraps" not in row["part"]] == before
+    assert all(row["code"] for row in rows)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

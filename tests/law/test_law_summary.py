@@ -132,7 +132,10 @@ def test_the_held_out_prediction_has_a_baseline_and_a_certificate(make_runs: Mak
     assert held["interval_method"] == "delete-one-size jackknife, t with 2 degrees of freedom"
     assert held["unconverged_refits"] == 0
     gap = runs[(runs["size"] != "s4") | (runs["tokens"] != runs["tokens"].max())]
-    assert summarise_heldout(gap, HUBER, 0, None)["baseline_error_percent"] is None
+    lacking = summarise_heldout(gap, HUBER, 0, None)
+    assert lacking["baseline_error_percent"] is None
+    assert "no run at the same tokens" in lacking["baseline_reason"]
+    assert held["baseline_reason"] == ""
 
 
 def test_residuals_stand_beside_the_spread_of_seeds(make_runs: MakeRuns) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from saltus.errors import TableError
+from saltus.law.compare import NO_BASELINE
 from saltus.law.forecast import Array, Score, repeat
 from saltus.law.runs import rows_sha256
 
@@ -33,6 +34,7 @@ def score_prediction(prediction: Mapping[str, Any], runs: pd.DataFrame) -> dict[
         "inside_share": None,
         "baseline": None,
         "baseline_error_percent": None,
+        "baseline_reason": "nothing was predicted",
         **{
             name: prediction[name]
             for name in ("certificate", "interval_method", "unconverged_refits", "parameters")
@@ -86,4 +88,5 @@ def score_prediction(prediction: Mapping[str, Any], runs: pd.DataFrame) -> dict[
         "inside_share": score.inside_share,
         "baseline": f"mean loss of {prediction['sizes'][-1]} at the same tokens",
         "baseline_error_percent": score.baseline_error_percent,
+        "baseline_reason": NO_BASELINE if score.baseline_error_percent is None else "",
     }
