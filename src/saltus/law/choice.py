@@ -135,10 +135,9 @@ def refusal(form: Form, below: Sample, above: Sample, lacking: Mapping[str, str]
         return f"{sizes} sizes below the cut, needs {SIZE_PARAMETERS}"
     if len(below) < needed:
         return f"{len(below)} rows below the cut, {len(form.parameters)} parameters need {needed}"
-    names = [name for name in form.variables if name != "U"]
-    points = len(set(zip(*(below.variables[name] for name in names), strict=True)))
+    points = len(set(zip(*(below.variables[name] for name in form.variables), strict=True)))
     if points < len(form.parameters):
-        told = f"points ({', '.join(names)}) below the cut"
+        told = f"points ({', '.join(form.variables)}) below the cut"
         return f"{points} {told} for {len(form.parameters)} parameters"
     if len(above) < MIN_ABOVE:
         return f"{len(above)} rows above the cut, needs {MIN_ABOVE}"
