@@ -266,6 +266,7 @@ def test_words() -> None:
     assert words.power(1.23e13) == "1.2 × 10¹³" and words.power(9.99e9) == "1.0 × 10¹⁰"
     assert words.task("mul_2x1", "reversed") == "2×1-digit product, reversed"
     assert words.listed(["a", "b", "c"]) == "a, b and c" and words.listed([]) == ""
+    assert words.listed(["a", "b, reversed", "c"]) == "a; b, reversed; and c"
 
 
 @pytest.mark.parametrize("num", range(1, 20))

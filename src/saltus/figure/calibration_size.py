@@ -69,7 +69,7 @@ def draw(tables: Tables) -> Figure:
     extra = [
         Line2D([], [], color=style.INK, linewidth=1.5, label="as trained, mean"),
         Line2D([], [], color=style.INK, marker="o", markersize=4.5, linewidth=1.2,
-               label="as trained, 95 %"),
+               label="as trained, 95 %\n(ECE: less its noise)"),
         Line2D([], [], label="after temperature", **AFTER),
         Line2D([], [], label="floor: a perfectly\ncalibrated model", **FLOOR),
     ]  # fmt: skip

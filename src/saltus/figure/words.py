@@ -138,9 +138,11 @@ def remark(value: Any) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Return `a, b and c`."""
+    """Return `a, b and c`; with a comma inside a name `a; b, reversed; and c`."""
     if len(words) < 2:
         return "".join(words)
+    if len(words) > 2 and any(", " in word for word in words):
+        return f"{'; '.join(words[:-1])}; and {words[-1]}"
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
