@@ -89,6 +89,19 @@ def test_every_answer_and_table_names_its_source(tables: Tables) -> None:
         assert all(len(row) == len(grid.heads) for row in grid.rows)
 
 
+def test_what_a_law_loses_with_a_size_or_rows_is_told_in_words(tables: Tables) -> None:
+    left = {"E": "s4", "alpha": "rows s1-seed0-h65536, s1-seed1-h65536"}
+    moved = {"left_out": left, "factors": {"E": 0.9, "alpha": 1.25}, "prediction_percent": 1.5,
+             "refits": 4, "unconverged": 1}  # fmt: skip
+    law = {**tables.laws["chinchilla"], "certificate": {"leave_one_size_out": moved}}
+    made = grids(replace(tables, laws={**tables.laws, "chinchilla": law}))[1]
+    (told,) = [row[2] for row in made.rows if row[1] == "certificate: leave one size out"]
+    assert told == (
+        "E × 0.900 (without s4), alpha × 1.25 (without 2 rows); a prediction by 1.5 % at most; "
+        "4 refits, 1 unconverged"
+    )
+
+
 def test_a_small_study_says_undecided() -> None:
     small = simulate(num_sizes=3, num_seeds=1, horizons=(65_536,), tasks=("add_2",), diverged=(),
                      fitted=False, rates=False)  # fmt: skip

@@ -89,7 +89,9 @@ def draw(tables: Tables) -> Figure:
         Line2D([], [], color=style.SOFT, linewidth=0.9, linestyle=(0, (1, 2)),
                label="half of the\naccuracy's range"),
     ]  # fmt: skip
-    style.size_legend(figure, tables, handles, sample="lag: confidence behind\naccuracy, in decades")
+    style.size_legend(
+        figure, tables, handles, sample="lag: confidence behind\naccuracy, in decades"
+    )
     return figure
 
 

@@ -278,9 +278,24 @@ def _whole(value: Any) -> str:
     return words.ABSENT if value is None or pd.isna(value) else f"{value:,.0f}"
 
 
+def _movement(moved: Mapping[str, Any]) -> str:
+    """Return what leaving out moves: every parameter's factor, the worst prediction, the refits."""
+    told = []
+    for name, factor in moved["factors"].items():
+        left = str(moved["left_out"][name])
+        left = words.plural(left.count(",") + 1, "row") if left.startswith("rows ") else left
+        told.append(f"{name} × {words.plain(factor)} (without {left})")
+    return (
+        f"{', '.join(told)}; a prediction by {words.percent(moved['prediction_percent'])} at most; "
+        f"{words.plural(moved['refits'], 'refit')}, {moved['unconverged']} unconverged"
+    )
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return words.ABSENT
+    if isinstance(value, Mapping) and "left_out" in value:
+        return _movement(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
