@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from saltus.calibrate.cells import Cells, gather
+from saltus.calibrate.clusters import Clustering
 from saltus.calibrate.inversion import absolute_errors
 from saltus.calibrate.smooth import smooth_errors
 
@@ -61,7 +62,7 @@ def test_clusters_widen_the_interval_and_not_the_floor() -> None:
     rng = np.random.default_rng(5)
     confidence = rng.random(1000)
     cells = gather(confidence, rng.random(1000) < np.clip(confidence - 0.15, 0, 1))
-    alone, together = absolute_errors(cells), absolute_errors(cells, 4.0)
+    alone, together = absolute_errors(cells), absolute_errors(cells, Clustering(4.0))
     assert together.floors == alone.floors
     for name in NAMES:
         ours, theirs = together.intervals[name], alone.intervals[name]

@@ -4,10 +4,12 @@ import json
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from saltus.calibrate import errors, resampling
 from saltus.calibrate.cells import MAX_GROUPS, gather, groups_of
+from saltus.calibrate.clusters import clustering_of
 from saltus.calibrate.measure import measure
 from saltus.calibrate.selective import coverage_at, risk_coverage
 
@@ -79,18 +81,41 @@ def test_weights_are_copies_of_rows() -> None:
         assert areas[draw] == pytest.approx([curve.aurc, curve.excess_aurc, curve.augrc], abs=4e-3)
 
 
-def test_design_effect_is_one_of_rows_and_more_of_clusters() -> None:
+def test_clusters_add_nothing_to_rows_and_their_own_to_clusters() -> None:
     confidence, correct = made(3000)
     group, num = groups_of(None, 3000)
     cells = gather(confidence, correct)
     assert num == MAX_GROUPS
-    alone = resampling.design_effect(cells, group, num, correct.astype(float), confidence)
-    assert alone < 1.15
+    alone = clustering_of(cells, group, num, correct.astype(float), confidence)
+    assert alone.effect < 1.15
     twice = np.repeat(np.arange(1500), 2)
     pairs_c, pairs_y = np.repeat(confidence[:1500], 2), np.repeat(correct[:1500], 2).astype(float)
     group, num = groups_of(twice, 3000)
-    effect = resampling.design_effect(gather(pairs_c, pairs_y), group, num, pairs_y, pairs_c)
-    assert effect == pytest.approx(2, rel=0.1)
+    pairs = clustering_of(gather(pairs_c, pairs_y), group, num, pairs_y, pairs_c)
+    assert pairs.effect == pytest.approx(2, rel=0.1)
+    # A pair stands in one bin: its bins scatter as much as their sum.
+    assert pairs.common < 0.2 * np.std(pairs_y - pairs_c) / np.sqrt(1500)
+
+
+def test_with_both_parts_the_mean_gap_has_its_cluster_robust_variance() -> None:
+    """Held to statsmodels: OLS of the gap on its bins' means, then on a constant."""
+    sm = pytest.importorskip("statsmodels.api", reason="the test extra is not installed")
+    rng = np.random.default_rng(8)
+    cluster = np.repeat(np.arange(80), 15)
+    confidence = rng.random(cluster.size)
+    rate = np.clip(confidence - 0.2 + rng.normal(0, 0.2, 80)[cluster], 0, 1)
+    correct = (rng.random(cluster.size) < rate).astype(float)
+    cells = gather(confidence, correct)
+    group, num = groups_of(cluster, cluster.size)
+    found = clustering_of(cells, group, num, correct, confidence)
+    bins = pd.get_dummies(cells.mass_bin[cells.cell]).to_numpy(float)
+    off = sm.OLS(correct - confidence, bins).fit().resid
+    robust = sm.OLS(off, np.ones(off.size)).fit(
+        cov_type="cluster", cov_kwds={"groups": cluster, "use_correction": False}
+    )
+    alone = found.effect * float((off**2).sum()) / off.size**2
+    assert found.common > 0
+    assert alone + found.common**2 == pytest.approx(float(robust.bse[0] ** 2) * 80 / 79, rel=1e-9)
 
 
 def test_signed_intervals_cover() -> None:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saltus.calibrate.cells import Cells
+from saltus.calibrate.clusters import ALONE, Clustering
 from saltus.calibrate.errors import Interval
 from saltus.calibrate.smooth import NUM_CELLS, smooth, smooth_errors
 
@@ -53,26 +54,25 @@ class AbsoluteErrors:
 
 
 def run_errors(
-    cells: Cells, design_effect: float = 1.0, *, draws: int = DRAWS, seed: int = 0
+    cells: Cells, clustering: Clustering = ALONE, *, draws: int = DRAWS, seed: int = 0
 ) -> AbsoluteErrors:
     """Return all three errors of `cells` and their floors, and the interval of `ece` alone.
 
-    design_effect: by what the variance of a bin's gap exceeds that of independent rows; intervals
-    have it, floors do not.
+    Intervals have what `clustering` adds, floors are of independent rows.
     """
     width = _width(cells)
-    null, noise = _both_noises(cells, width, design_effect, draws, seed)
+    null, noise = _both_noises(cells, width, clustering, draws, seed)
     found = _binned(cells, null, noise, inverted=("ece",))
     found.errors["smooth_ece"], found.floors["smooth_ece"] = _smooth(cells, null[:FEW_DRAWS])
     return found
 
 
 def absolute_errors(
-    cells: Cells, design_effect: float = 1.0, *, draws: int = DRAWS, seed: int = 0
+    cells: Cells, clustering: Clustering = ALONE, *, draws: int = DRAWS, seed: int = 0
 ) -> AbsoluteErrors:
     """Return all three errors of `cells` with their intervals and floors."""
     width = _width(cells)
-    null, noise = _both_noises(cells, width, design_effect, draws, seed)
+    null, noise = _both_noises(cells, width, clustering, draws, seed)
     binned = _binned(cells, null, noise)
     on_grid = cells.on_grid(cells.residuals)
     value, floor = _smooth(cells, null[: draws // 4])
@@ -147,7 +147,7 @@ def _mass(cells: Cells, width: float) -> FloatArray:
 
 
 def _both_noises(
-    cells: Cells, width: float, design_effect: float, draws: int, seed: int
+    cells: Cells, width: float, clustering: Clustering, draws: int, seed: int
 ) -> tuple[FloatArray, FloatArray]:
     """Draw sums of (y - p) / n by cell, (Q, C): of a calibrated model, and of the one at hand."""
     rng = np.random.default_rng(seed)
@@ -155,7 +155,11 @@ def _both_noises(
     off = smooth(cells.on_grid(cells.residuals), width) / _mass(cells, width)
     rate = np.clip(calm + off[cells.grid], 0, 1)
     null = _noise(cells, np.clip(calm, 0, 1), draws, rng)
-    return null, np.sqrt(design_effect) * _noise(cells, rate, draws, rng)
+    noise = np.sqrt(clustering.effect) * _noise(cells, rate, draws, rng)
+    if clustering.common > 0:
+        shift = clustering.common * rng.standard_normal(draws)
+        noise += np.outer(shift, cells.count / cells.rows)
+    return null, noise
 
 
 def _hull(values: list[float]) -> Interval:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from saltus.calibrate import errors, resampling
 from saltus.calibrate.cells import gather, groups_of
+from saltus.calibrate.clusters import ALONE, clustering_of
 from saltus.calibrate.errors import Interval
 from saltus.calibrate.inversion import absolute_errors
 from saltus.calibrate.selective import coverage_at, risk_coverage
@@ -71,10 +72,10 @@ def measure(
     cells = gather(conf, right)
     group, num_groups = groups_of(cluster, conf.size, seed)
     clusters = conf.size if cluster is None else int(np.unique(np.asarray(cluster)).size)
-    effect = 1.0
+    clustering = ALONE
     if cluster is not None:
-        effect = resampling.design_effect(cells, group, num_groups, right, conf)
-    absolute = absolute_errors(cells, effect, seed=seed)
+        clustering = clustering_of(cells, group, num_groups, right, conf)
+    absolute = absolute_errors(cells, clustering, seed=seed)
     clipped = np.clip(conf, errors.PROBABILITY_CLIP, 1 - errors.PROBABILITY_CLIP)
     nll = -np.where(right > 0, np.log(clipped), np.log1p(-clipped))
     curve = risk_coverage(conf, right)
@@ -119,5 +120,5 @@ def measure(
         coverage_at_risk={f"{risk:g}": coverage_at(curve, risk) for risk in RISKS},
         floor=absolute.floors,
         intervals=intervals,
-        design_effect=effect,
+        design_effect=clustering.effect,
     )

@@ -73,25 +73,6 @@ def l2_draws(
     return np.asarray((share * ((rate - mean) ** 2 - noise)).sum(axis=1))
 
 
-def design_effect(
-    cells: Cells, group: IntArray, num_groups: int, correct: FloatArray, confidence: FloatArray
-) -> float:
-    """Return by what clusters multiply the variance of the bins' gaps, 1 at least.
-
-    The cluster-robust variance of all gaps over that of independent rows (Kish 1965).
-    """
-    bins = cells.mass_bin[cells.cell]
-    gap = correct - confidence
-    count = np.bincount(bins).astype(np.float64)
-    mean = np.bincount(bins, gap) / np.maximum(count, 1)
-    off = gap - mean[bins]
-    alone = float((off**2).sum())
-    together = float((group_sums(group, off, num_groups, bins) ** 2).sum())
-    if alone <= 0 or num_groups < 2:
-        return 1.0
-    return max(1.0, together / alone * num_groups / (num_groups - 1))
-
-
 def risk_draws(
     confidence: FloatArray, correct: FloatArray, group: IntArray, weights: FloatArray
 ) -> FloatArray:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from saltus.calibrate import errors, resampling
 from saltus.calibrate.cells import gather, groups_of
+from saltus.calibrate.clusters import clustering_of
 from saltus.calibrate.inversion import run_errors
 from saltus.calibrate.levels import RUN, Group, groups, indexed_runs
 from saltus.calibrate.reliability import reliability_bins
@@ -173,8 +174,8 @@ def _row(group: Group, draws: int, seed: int) -> dict[str, object]:
         return row | dict.fromkeys(missing, float("nan"))
     cells = gather(confidence, correct)
     index, num = groups_of(group.cluster, confidence.size, seed)
-    effect = resampling.design_effect(cells, index, num, correct, confidence)
-    binned = run_errors(cells, effect, draws=draws, seed=seed)
+    clustering = clustering_of(cells, index, num, correct, confidence)
+    binned = run_errors(cells, clustering, draws=draws, seed=seed)
     gap = squared = errors.Interval(float("nan"), float("nan"))
     if num > 1:
         weights = resampling.resampling_weights(num, draws, np.random.default_rng(seed))
