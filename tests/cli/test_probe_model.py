@@ -61,7 +61,8 @@ def test_a_model_and_a_text_give_tables_and_a_line(
     (row,) = tables["runs"].to_dict("records")
     line, where = printed.out.splitlines()
     assert where == "results/smoke/models/small"
-    accuracy = tables["items"]["exact"].mean()
+    items = tables["items"]
+    accuracy = items.loc[items["in_distribution"], "exact"].mean()
     assert line == (
         f"small (gpt2, {row['params_total']:,} parameters): n 200, accuracy {accuracy:.3f}, "
         f"loss {row['loss_text']:.3f} nats/token, {row['bits_per_byte']:.3f} bits/byte"
@@ -73,7 +74,7 @@ def test_a_model_and_a_text_give_tables_and_a_line(
         == losses.loc["test", "tokens"]
         == 8 * len("Line 0: nature leaps not.") - 8
     )
-    assert "1 documents of text.jsonl refused" in printed.err
+    assert "1 document of text.jsonl refused" in printed.err
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_what_cannot_be_asked_is_told_in_one_line(
     assert probe(*arguments) == 2
     (line,) = (
         capsys.readouterr()
-        .err.replace("saltus probe: 1 documents of text.jsonl refused\n", "")
+        .err.replace("saltus probe: 1 document of text.jsonl refused\n", "")
         .splitlines()
     )
     assert words in line

@@ -56,8 +56,8 @@ def refuse_without_model(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> None:
     """Probe the model, write its tables, and print one line of them."""
     from saltus.probe.foreign.job import probe_foreign, write_tables
+    from saltus.probe.foreign.lines import SHOTS
     from saltus.probe.foreign.model import load_foreign
-    from saltus.probe.foreign.questions import SHOTS
     from saltus.probe.foreign.sources import texts_of_file, texts_of_study
 
     study = study_of(options)
@@ -79,17 +79,25 @@ def run(options: argparse.Namespace) -> None:
         tokenizer = root / "tokenizer" / "tokenizer.json"
         texts = texts_of_study(model, asked, root / "shards", tokenizer, window)
     else:
-        texts, refused = texts_of_file(options.text, model, window, asked.text_tokens)
+        texts, refused = texts_of_file(options.text, model, asked, window)
         if refused:
-            print(f"saltus probe: {refused} documents of {options.text} refused", file=sys.stderr)
+            what = "document" if refused == 1 else "documents"
+            print(f"saltus probe: {refused} {what} of {options.text} refused", file=sys.stderr)
     shots = SHOTS if options.shots is None else options.shots
     mixture = study.train_specs()[0].mixture
-    tables = probe_foreign(model, asked, mixture, texts, shots)
+    probed = probe_foreign(model, asked, mixture, texts, shots)
+    tables = probed.tables
     write_tables(tables, out)
     if unasked := _unasked(mixture, tables["items"]):
         print(
             f"saltus probe: not asked in the arms {', '.join(unasked)}, "
             "for which the model's tokenizer has no sign",
+            file=sys.stderr,
+        )
+    if probed.too_long:
+        print(
+            f"saltus probe: not asked, too long for the model's {model.context} tokens: "
+            f"{', '.join(probed.too_long)}",
             file=sys.stderr,
         )
     print(_summary(tables))
@@ -115,8 +123,9 @@ def _unasked(mixture: Mixture, items: pd.DataFrame) -> list[str]:
 
 
 def _summary(tables: dict[str, pd.DataFrame]) -> str:
-    """Return a line: parameters, problems and their accuracy, loss and bits per byte."""
+    """Return a line: parameters, held-out problems and their accuracy, loss and bits per byte."""
     row, items = tables["runs"].iloc[0], tables["items"]
+    items = items[items["in_distribution"].astype(bool)]
     answers = f"n {len(items)}, accuracy {items['exact'].mean():.3f}" if len(items) else "n 0"
     return (
         f"{row['run']} ({row['architecture']}, {row['params_total']:,} parameters): {answers}, "

@@ -9,6 +9,7 @@ Legend: R replica, n byte.
 
 import json
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from saltus.probe.text import prediction_table, score_text
 NOISE = (0.01, 0.02, 0.04, 0.08, 0.16)
 """Share of bytes that severities 1 to 5 replace."""
 NOISE_TOKENS = 4096
-"""Tokens of text scored per domain and severity, at most."""
+"""Tokens of text scored per domain and severity, at most; a window where that is more."""
 NOISE_SAMPLED = 1000
 """Predictions sampled per domain and severity, at most."""
 PRINTABLE = (32, 95)
@@ -44,17 +45,18 @@ def noise_table(
 ) -> pd.DataFrame:
     """Return the `tokens` rows of one domain's text at every severity.
 
-    At most `NOISE_TOKENS` of its first `max_tokens` tokens and `NOISE_SAMPLED` of `sampled`
+    Of `budget_of` its first `max_tokens` tokens, and at most `NOISE_SAMPLED` of `sampled`
     predictions. `temperatures` are those of clean text.
     """
-    max_tokens, sampled = min(max_tokens, NOISE_TOKENS), min(sampled, NOISE_SAMPLED)
+    max_tokens = budget_of(max_tokens, shape.context)
+    sampled = min(sampled, NOISE_SAMPLED)
     texts = first_documents(shard, tokenizer, max_tokens + 1)
     return pd.concat(
         [
             prediction_table(
                 score_text(
                     parameters,
-                    encoded(noisy(texts, share, [seed, *domain.encode()]), tokenizer),
+                    encoded(changed, tokenizer),
                     shape,
                     tokenizer.token_bytes,
                     max_tokens=max_tokens,
@@ -67,10 +69,20 @@ def noise_table(
                 shift="noise",
                 severity=severity,
             )
-            for severity, share in enumerate(NOISE, 1)
+            for severity, changed in enumerate(severities(texts, domain, seed), 1)
         ],
         ignore_index=True,
     )
+
+
+def budget_of(max_tokens: int, context: int) -> int:
+    """Return how many of `max_tokens` are scored under noise: `NOISE_TOKENS`, or one window."""
+    return min(max_tokens, max(NOISE_TOKENS, context))
+
+
+def severities(documents: Sequence[bytes], domain: str, seed: int) -> list[list[bytes]]:
+    """Return the documents at every severity, the least first."""
+    return [noisy(documents, share, [seed, *domain.encode()]) for share in NOISE]
 
 
 def first_documents(shard: Shard, tokenizer: TextTokenizer, count: int) -> list[bytes]:
@@ -85,7 +97,7 @@ def first_documents(shard: Shard, tokenizer: TextTokenizer, count: int) -> list[
     return documents
 
 
-def noisy(documents: list[bytes], share: float, entropy: list[int]) -> list[bytes]:
+def noisy(documents: Sequence[bytes], share: float, entropy: list[int]) -> list[bytes]:
     """Return the documents with an expected `share` of bytes replaced by other printable ones.
 
     `entropy` seeds the draws, which are the same for every share.
@@ -103,7 +115,7 @@ def noisy(documents: list[bytes], share: float, entropy: list[int]) -> list[byte
     return changed
 
 
-def encoded(documents: list[bytes], tokenizer: TextTokenizer) -> Shard:
+def encoded(documents: Sequence[bytes], tokenizer: TextTokenizer) -> Shard:
     """Return the documents as a shard in memory, numbered from 0; bytes need not be valid UTF-8."""
     offsets, tokens = [0], [tokenizer.separator]
     byte_ids = {spelt: index for index, spelt in enumerate(spellings(tokenizer)) if len(spelt) == 1}

@@ -29,8 +29,8 @@ CPU = torch.device("cpu")
 PROBE = ProbeSpec(40, 400, 200, 60, 0, ("markov", "other"), ("markov",))
 RUN = "s1-seed1-h25600"
 ORDER = {
-    "items": ["task", "arm", "item"],
-    "tokens": ["domain", "tempered"],
+    "items": ["shift", "task", "arm", "item"],
+    "tokens": ["domain", "shift", "severity", "tempered"],
     "losses": ["domain", "split"],
 }
 
@@ -62,17 +62,12 @@ def exported(
     assert main(["export", *map(str, arguments)]) == 0
     own = {name: read_table(folder / "probe" / f"{name}.parquet") for name in ORDER}
     own = {name: table[table["run"] == RUN] for name, table in own.items()}
-    own["items"] = own["items"][own["items"]["in_distribution"]]
-    clean = (
-        own["tokens"]["shift"].fillna("domain") == "domain"
-    )  # of noise no foreign model is asked
-    own["tokens"] = own["tokens"][clean]
     return Exported(spec, own, load_foreign(folder / RUN, CPU), tokenizer)
 
 
 def test_an_export_gives_the_rows_of_its_checkpoint(exported: Exported, shards: Path) -> None:
     texts = texts_of_study(exported.model, PROBE, shards, exported.tokenizer, 16)
-    tables = probe_foreign(exported.model, PROBE, exported.spec.mixture, texts, 4)
+    tables = probe_foreign(exported.model, PROBE, exported.spec.mixture, texts, 4).tables
     assert set(tables) == {*ORDER, "runs"}
     for name, keys in ORDER.items():
         ours, theirs = (
@@ -88,7 +83,12 @@ def test_an_export_gives_the_rows_of_its_checkpoint(exported: Exported, shards: 
             ours[drawn] = theirs[drawn]
         pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4, atol=1e-5)
     row = tables["runs"].iloc[0]
-    items, losses = exported.own["items"], exported.own["losses"].set_index(["domain", "split"])
+    items = exported.own["items"]
+    assert items["shift"].nunique() >= 3 and exported.own["tokens"]["severity"].max() == 5
+    items, losses = (
+        items[items["in_distribution"]],
+        exported.own["losses"].set_index(["domain", "split"]),
+    )
     assert row["architecture"] == "qwen3"
     assert row["params_total"] == load_count(exported)
     assert row["loss_text"] == pytest.approx(losses.loc[("markov", "test"), "loss"])
@@ -116,12 +116,12 @@ def test_text_of_ones_own_is_read_as_a_shard(
     path.write_text(
         "".join(pd.Series([line]).to_json(orient="values")[1:-1] + "\n" for line in lines)
     )
-    budget = len(shard.tokens)
-    found, refused = texts_of_file(path, exported.model, 16, budget)
+    asked = ProbeSpec(1, len(shard.tokens), 200, 60, 0, ("markov",), ("markov",))
+    found, refused = texts_of_file(path, exported.model, asked, 16)
     assert refused == 0 and set(found.test) == {"some"}
     study = texts_of_study(
         exported.model,
-        ProbeSpec(1, budget, 200, 60, 0, ("markov",), ("markov",)),
+        asked,
         shards,
         exported.tokenizer,
         16,

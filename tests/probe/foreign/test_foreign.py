@@ -1,5 +1,6 @@
 """What a foreign model is asked, and that its answers are read as its own library reads them."""
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,12 +14,14 @@ import torch
 from saltus.calibrate.summary import summarise_calibration
 from saltus.data.arithmetic import distinct_problems
 from saltus.data.batches import ARITHMETIC, Drill, Mixture
+from saltus.errors import SaltusError
 from saltus.probe.foreign.answers import answer_temperature, greedy, item_table, target_logits
-from saltus.probe.foreign.job import probe_foreign
+from saltus.probe.foreign.job import Probed, probe_foreign
+from saltus.probe.foreign.lines import LineNotation, spaced
 from saltus.probe.foreign.model import Foreign, load_foreign
-from saltus.probe.foreign.questions import LineNotation, spaced
-from saltus.probe.foreign.sources import Texts
+from saltus.probe.foreign.sources import Texts, texts_of_file
 from saltus.probe.foreign.text import pages_of, score_pages, token_table
+from saltus.probe.noise import NOISE
 from saltus.probe.spec import ProbeSpec
 
 CPU = torch.device("cpu")
@@ -107,9 +110,9 @@ def test_a_table_made_in_parts_is_the_table(
     model: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = score_pages(model, pages_of(TEXT, model, 90), 20, 0)
-    whole = token_table(scores, "a", "text", torch.tensor([2.0]), ("text",))
+    whole = token_table(scores, "a", "text", torch.tensor([2.0]))
     monkeypatch.setattr("saltus.probe.foreign.text.LOGIT_BUDGET", 3 * model.vocabulary)
-    parts = token_table(scores, "a", "text", torch.tensor([2.0]), ("text",))
+    parts = token_table(scores, "a", "text", torch.tensor([2.0]))
     pd.testing.assert_frame_equal(whole, parts)
 
 
@@ -162,6 +165,82 @@ def test_held_out_problems_are_those_of_the_family(foreign_folder: Folder) -> No
     texts = {f"{a}-{b}=" for a, b in expected.operands}
     shown = [notation.ask(exam).shown for exam in (probe, validation)]
     assert set(shown[0]) | set(shown[1]) == texts and not set(shown[0]) & set(shown[1])
+
+
+def test_shifts_are_those_of_the_family_written_as_lines(foreign_folder: Folder) -> None:
+    """Every kind stands behind solved problems of the task as it is; phrasing alone changes it."""
+    model = load_foreign(foreign_folder("llama"), CPU)
+    notation = LineNotation(model, MIXTURE, 1, 0)
+    exam, validation = notation.exams(20, 0)[0]
+    shifted = {each.shift: notation.ask(each) for each in notation.shifted(exam, validation, 0)}
+    assert set(shifted) == {"longer", "all_carries", "out_of_range", "phrasing"}
+    asked = {*notation.ask(exam).shown, *notation.ask(validation).shown}
+    for shift, questions in shifted.items():
+        for prompt, target, shown in zip(
+            questions.prompts, questions.targets, questions.shown, strict=True
+        ):
+            solved, line = model.decode(prompt[1:]).split("\n")
+            left, right = re.fullmatch(r"(\d+) ?\+ ?(\d+) =", line).groups()
+            assert model.decode(target) == f" {int(left) + int(right)}\n"
+            assert re.fullmatch(r"\d\d \+ \d\d = \d+", solved)
+            assert len(target) <= questions.max_tokens
+            if shift == "phrasing":
+                assert line == shown == f"{left}+{right} =" and f"{left}+{right}=" in asked
+            else:
+                assert line == f"{left} + {right} ="
+            lengths = {"longer": {(3, 3)}, "out_of_range": {(1, 2), (2, 1)}}
+            assert (len(left), len(right)) in lengths.get(str(shift), {(2, 2)})
+
+
+def test_what_does_not_fit_the_context_is_left_out_and_told(foreign_folder: Folder) -> None:
+    model = load_foreign(foreign_folder("gpt2"), CPU)
+    asked = ProbeSpec(10, 400, 200, 60, 0, ("text",), ("text",))
+    pages = pages_of(TEXT, model, 32)
+    texts = Texts({"text": pages}, {"text": pages}, {}, ("text",))
+
+    def tables(context: int, shots: int = 0) -> Probed:
+        small = Foreign(**{**vars(model), "context": context})
+        return probe_foreign(small, asked, MIXTURE, texts, shots)
+
+    notation = LineNotation(model, MIXTURE, 0, 0)
+    lengths = {
+        each.shift: max(map(len, questions.prompts)) + questions.max_tokens
+        for exams in notation.exams(10, 0)
+        for each in (exams[0], *notation.shifted(*exams, 0))
+        for questions in [notation.ask(each)]
+    }
+    whole, less = tables(96), tables(max(lengths.values()) - 1)
+    assert whole.too_long == () and less.too_long
+    kept = {(task, shift) for task, shift in less.tables["items"][["task", "shift"]].values}
+    for told in less.too_long:
+        task, shift = told.rstrip(")").split(" (")
+        assert (task, shift) not in kept
+    with pytest.raises(SaltusError, match="--shots: found 9"):
+        tables(96, 9)
+
+
+def test_noise_breaks_characters_and_is_read_all_the_same(
+    foreign_folder: Folder, tmp_path: Path
+) -> None:
+    model = load_foreign(foreign_folder("gpt2"), CPU)
+    path = tmp_path / "umlauts.jsonl"
+    documents = [f"Natürlich springt sie nicht: Übung {n} für Öl." for n in range(12)]
+    path.write_text("".join(json.dumps({"text": each}) + "\n" for each in documents))
+    asked = ProbeSpec(10, 400, 200, 60, 0, ("text",), ("text",))
+    texts, _ = texts_of_file(path, model, asked, 90)
+    clean, noisy = texts.test["umlauts"], texts.noise["umlauts"]
+    assert len(noisy) == len(NOISE)
+    read = [
+        "".join(model.decode(row[row >= 0].tolist()) for row in pages.tokens)
+        for pages in (clean, *noisy)
+    ]
+    assert "�" not in read[0] and "�" in read[-1]
+    tables = probe_foreign(model, asked, MIXTURE, texts, 0).tables
+    rows = tables["tokens"]
+    assert set(rows.loc[rows["shift"] == "noise", "severity"]) == {1, 2, 3, 4, 5}
+    # The temperature is that of clean text, and the losses are of clean text alone.
+    assert rows.loc[rows["tempered"], "temperature"].nunique() == 1
+    assert set(tables["losses"]["split"]) == {"test", "validation"} and len(tables["losses"]) == 2
 
 
 class Oracle:
@@ -237,15 +316,15 @@ def test_tables_of_a_foreign_model_can_be_calibrated(foreign_folder: Folder) -> 
     model = load_foreign(foreign_folder("gpt2"), CPU)
     asked = ProbeSpec(30, 400, 200, 60, 0, ("text",), ("text",))
     pages = pages_of(TEXT, model, 32)
-    texts = Texts({"text": pages}, {"text": pages}, ("text",))
-    tables = probe_foreign(model, asked, MIXTURE, texts, 1)
+    texts = Texts({"text": pages}, {"text": pages}, {"text": (pages,)}, ("text",))
+    tables = probe_foreign(model, asked, MIXTURE, texts, 1).tables
     rows = summarise_calibration(tables["tokens"], tables["items"], tables["runs"])
     assert set(rows["level"]) >= {"token", "answer", "answer:sub_2:plain"}
     assert rows.loc[rows["level"] == "answer", "ece"].notna().all()
     runs = tables["runs"].iloc[0]
     assert runs["architecture"] == "gpt2" and runs["run"] == "gpt2"
     assert pd.isna(runs["tokens"]) and pd.isna(runs["horizon"]) and runs["depth"] == 2
-    again = probe_foreign(model, asked, MIXTURE, texts, 1)
+    again = probe_foreign(model, asked, MIXTURE, texts, 1).tables
     for name, table in tables.items():
         pd.testing.assert_frame_equal(table, again[name], check_exact=True)
 

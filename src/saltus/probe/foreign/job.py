@@ -1,5 +1,6 @@
 """Probing one foreign model: its four tables, with the columns of a study's own."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,34 @@ from saltus.data.batches import Mixture
 from saltus.files import write_table
 from saltus.probe.arithmetic import no_items
 from saltus.probe.foreign.answers import answer_temperature, item_table
+from saltus.probe.foreign.lines import LineNotation
 from saltus.probe.foreign.model import Foreign
-from saltus.probe.foreign.questions import FamilyNotation, LineNotation, Notation
+from saltus.probe.foreign.questions import FamilyNotation, Notation, TooLongError
 from saltus.probe.foreign.sources import Texts
 from saltus.probe.foreign.text import score_pages, text_temperature, token_table
+from saltus.probe.noise import NOISE_SAMPLED
 from saltus.probe.spec import ProbeSpec
+from saltus.probe.text import domain_shift
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A model's tables, by name, the last one `runs`; and of which tasks a shift did not fit."""
+
+    tables: dict[str, pd.DataFrame]
+    too_long: tuple[str, ...]
 
 
 def probe_foreign(
     model: Foreign, probe: ProbeSpec, mixture: Mixture, texts: Texts, shots: int
-) -> dict[str, pd.DataFrame]:
+) -> Probed:
     """Return `losses`, `tokens`, `items` and the one row of `runs`.
 
     `mixture` says which tasks are asked and which problems are held out; `shots` is how many solved
-    problems stand before each question, of no account for an export of saltus.
+    problems stand before each question, of no account for an export of saltus. Raises
+    `SaltusError` if the held-out problems do not fit the model's context.
     """
-    items = _items(model, probe, mixture, shots)
+    items, too_long = _items(model, probe, mixture, shots)
     first = texts.validation[texts.trained[0]]
     temperature = text_temperature(model, first, probe.sampled_tokens, probe.seed)
     losses, tokens = [], []
@@ -44,15 +57,22 @@ def probe_foreign(
                 }
             )
             if split == "test":
-                table = token_table(scores, model.name, domain, temperature, texts.trained)
-                tokens.append(table)
+                shift = domain_shift(domain, texts.trained)
+                tokens.append(token_table(scores, model.name, domain, temperature, **shift))
+    sampled = min(probe.sampled_tokens, NOISE_SAMPLED)
+    for domain, noisy in texts.noise.items():
+        for severity, pages in enumerate(noisy, 1):
+            scores = score_pages(model, pages, sampled, probe.seed)
+            shift = {"shift": "noise", "severity": severity}
+            tokens.append(token_table(scores, model.name, domain, temperature, **shift))
     loss_table = pd.DataFrame(losses)
-    return {
+    tables = {
         "losses": loss_table,
         "tokens": pd.concat(tokens, ignore_index=True),
         "items": items,
         "runs": run_table(model, loss_table, items, texts.trained),
     }
+    return Probed(tables, too_long)
 
 
 def write_tables(tables: dict[str, pd.DataFrame], out: Path) -> None:
@@ -62,7 +82,10 @@ def write_tables(tables: dict[str, pd.DataFrame], out: Path) -> None:
         write_table(out / f"{name}.parquet", table)
 
 
-def _items(model: Foreign, probe: ProbeSpec, mixture: Mixture, shots: int) -> pd.DataFrame:
+def _items(
+    model: Foreign, probe: ProbeSpec, mixture: Mixture, shots: int
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the `items` rows, held-out problems first, and the tasks whose shift is too long."""
     notation: Notation = (
         LineNotation(model, mixture, shots, probe.seed)
         if model.saltus is None
@@ -70,11 +93,18 @@ def _items(model: Foreign, probe: ProbeSpec, mixture: Mixture, shots: int) -> pd
     )
     exams = notation.exams(probe.items, probe.seed)
     if not exams:
-        return no_items()
+        return no_items(), ()
     asked = [notation.ask(exam) for exam, _ in exams]
     temperature = answer_temperature(model, [notation.ask(exam) for _, exam in exams])
+    too_long = []
+    for exam, validation in exams:
+        for shifted in notation.shifted(exam, validation, probe.seed):
+            try:
+                asked.append(notation.ask(shifted))
+            except TooLongError:
+                too_long.append(f"{exam.drill.task} ({shifted.shift})")
     parts = [item_table(model, notation, questions, temperature) for questions in asked]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True), tuple(too_long)
 
 
 def run_table(
@@ -96,8 +126,9 @@ def run_table(
         **_measured(inside[inside["split"] == "test"], "loss_text"),
         "loss_validation": _measured(inside[inside["split"] == "validation"], "loss")["loss"],
     }
-    if len(items):
-        row["loss_arithmetic"] = items["target_nll"].sum() / items["target_tokens"].sum()
+    held_out = items[items["in_distribution"].astype(bool)]
+    if len(held_out):
+        row["loss_arithmetic"] = held_out["target_nll"].sum() / held_out["target_tokens"].sum()
     table = pd.DataFrame([row])
     counts = ["seed", "horizon", "tokens", "width", "depth", "heads"]
     return table.astype(dict.fromkeys(counts, "Int64"))

@@ -1,7 +1,7 @@
 """Where the text before a foreign model comes from: a file, or what a study asks its own models."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from saltus.errors import CorpusError
 from saltus.files import read_json
 from saltus.probe.foreign.model import Foreign
 from saltus.probe.foreign.text import Pages, pages_of, pages_of_shard
+from saltus.probe.noise import budget_of, encoded, first_documents, severities
 from saltus.probe.spec import ProbeSpec
 
 DOCUMENT_BYTES = 2000
@@ -23,35 +24,38 @@ VALIDATION_EVERY = 5
 
 @dataclass(frozen=True)
 class Texts:
-    """The pages of every domain: all are tested, the `trained` ones validated too.
+    """The pages of every domain: all are tested, the `trained` ones validated and under noise too.
 
     The test losses of these make the model's own, and the first one's validation its temperature.
+    `noise` has their pages at every severity, the least first.
     """
 
     test: Mapping[str, Pages]
     validation: Mapping[str, Pages]
+    noise: Mapping[str, tuple[Pages, ...]]
     trained: tuple[str, ...]
 
 
-def texts_of_file(path: Path, model: Foreign, window: int, budget: int) -> tuple[Texts, int]:
-    """Return the text of a file, of about `budget` tokens to test, and the documents refused.
+def texts_of_file(path: Path, model: Foreign, probe: ProbeSpec, window: int) -> tuple[Texts, int]:
+    """Return the text of a file, about `text_tokens` of it to test, and the documents refused.
 
     Raises `CorpusError` if it cannot be read or holds fewer than two documents.
     """
     if not path.is_file():
         raise CorpusError(f"--text: '{path}' is no file")
-    parts: dict[bool, list[str]] = {True: [], False: []}
-    refused, seen, tested = 0, 0, 0
+    parts: dict[bool, list[bytes]] = {True: [], False: []}
+    lengths: list[int] = []
+    refused, seen = 0, 0
     for text in read_file(path, "text", DOCUMENT_BYTES):
         if not isinstance(text, str) or not text.strip() or _is_damaged(text):
             refused += 1
             continue
         is_validation = seen % VALIDATION_EVERY == 0
-        parts[is_validation].append(text)
+        parts[is_validation].append(text.encode())
         seen += 1
         if not is_validation:
-            tested += len(model.encode(text))
-            if tested >= budget:
+            lengths.append(len(model.encode(text)))
+            if sum(lengths) >= probe.text_tokens:
                 break
     if not parts[False]:
         raise CorpusError(
@@ -59,8 +63,12 @@ def texts_of_file(path: Path, model: Foreign, window: int, budget: int) -> tuple
             f"(in .txt: paragraphs of {DOCUMENT_BYTES} bytes together)"
         )
     name = path.name.partition(".")[0] or path.name
-    test, validation = (_pages(parts[kind], model, window, budget) for kind in (False, True))
-    return Texts({name: test}, {name: validation}, (name,)), refused
+    test, validation = (
+        _pages(parts[kind], model, window, probe.text_tokens) for kind in (False, True)
+    )
+    whole = np.cumsum(lengths) <= budget_of(probe.text_tokens, window)
+    noisy = _noisy(parts[False][: max(1, whole.sum())], name, model, probe, window)
+    return Texts({name: test}, {name: validation}, {name: noisy}, (name,)), refused
 
 
 def texts_of_study(
@@ -71,21 +79,30 @@ def texts_of_study(
     An export of the study reads the very windows. For any other model these are the documents that
     lie wholly in them. Raises `CorpusError` if shards or tokenizer are missing.
     """
+    read = {(domain, split): load_shard(shards, domain, split) for domain, split in _asked(probe)}
+    ours, is_of_study = TextTokenizer.load(tokenizer), _is_of_study(model, shards)
     pages: dict[Split, dict[str, Pages]] = {"test": {}, "validation": {}}
-    for domain in probe.domains:
-        budgets: dict[Split, int] = {"test": probe.text_tokens}
-        if domain in probe.training_domains:
-            budgets["validation"] = probe.validation_tokens
-        for split, budget in budgets.items():
-            shard = load_shard(shards, domain, split)
-            if _is_of_study(model, shards):
-                token_bytes = np.array(read_json(shards / "token_bytes.json"))
-                made = pages_of_shard(shard, budget, window, token_bytes)
-            else:
-                documents = list(_whole_documents(shard, budget, TextTokenizer.load(tokenizer)))
-                made = _pages(documents, model, window, budget)
-            pages[split][domain] = made
-    return Texts(pages["test"], pages["validation"], probe.training_domains)
+    noise: dict[str, tuple[Pages, ...]] = {}
+    for (domain, split), shard in read.items():
+        budget = probe.text_tokens if split == "test" else probe.validation_tokens
+        if is_of_study:
+            token_bytes = np.array(read_json(shards / "token_bytes.json"))
+            pages[split][domain] = pages_of_shard(shard, budget, window, token_bytes)
+        else:
+            pages[split][domain] = _pages(_whole(shard, budget, ours), model, window, budget)
+        if split == "test" and domain in probe.training_domains:
+            few = budget_of(budget, window)
+            some = (
+                first_documents(shard, ours, few + 1) if is_of_study else _whole(shard, few, ours)
+            )
+            noise[domain] = _noisy(some, domain, model, probe, window)
+    return Texts(pages["test"], pages["validation"], noise, probe.training_domains)
+
+
+def _asked(probe: ProbeSpec) -> list[tuple[str, Split]]:
+    """Return the text that is read: all domains to test, those of training to validate."""
+    tested: list[tuple[str, Split]] = [(domain, "test") for domain in probe.domains]
+    return tested + [(domain, "validation") for domain in probe.training_domains]
 
 
 def _is_of_study(model: Foreign, shards: Path) -> bool:
@@ -96,30 +113,34 @@ def _is_of_study(model: Foreign, shards: Path) -> bool:
     return bool(read_json(shards / MANIFEST_NAME)["sha256_tokenizer"] == digest)
 
 
-def _whole_documents(shard: Shard, budget: int, tokenizer: TextTokenizer) -> Iterator[str]:
-    """Yield the texts of the documents within the first `budget` targets, the first in any case."""
-    for number in range(shard.num_documents):
-        if number and shard.offsets[number + 1] > budget:
-            return
-        yield tokenizer.decode(shard.document(number)[1:-1])
+def _whole(shard: Shard, budget: int, tokenizer: TextTokenizer) -> list[bytes]:
+    """Return the documents within the first `budget` targets, the first in any case."""
+    whole = [
+        number
+        for number in range(shard.num_documents)
+        if not number or shard.offsets[number + 1] <= budget
+    ]
+    return [tokenizer.decode(shard.document(number)[1:-1]).encode() for number in whole]
 
 
-def _pages(documents: list[str], model: Foreign, window: int, budget: int) -> Pages:
-    """Return the windows of documents: as the family would cut them for a model of its own."""
+def _noisy(
+    documents: Sequence[bytes], domain: str, model: Foreign, probe: ProbeSpec, window: int
+) -> tuple[Pages, ...]:
+    """Return the windows of documents at every severity of byte noise."""
+    budget = budget_of(probe.text_tokens, window)
+    changed = severities(documents, domain, probe.seed)
+    return tuple(_pages(each, model, window, budget) for each in changed)
+
+
+def _pages(documents: Sequence[bytes], model: Foreign, window: int, budget: int) -> Pages:
+    """Return the windows of documents: as the family would cut them for a model of its own.
+
+    Of characters that noise broke, an export reads the bytes, any other tokenizer U+FFFD.
+    """
     if model.saltus is None:
-        return pages_of(documents, model, window)
-    separator = model.saltus.separator
-    offsets, tokens = [0], [separator]
-    for text in documents:
-        tokens += [*model.encode(text), separator]
-        offsets.append(len(tokens) - 1)
-    shard = Shard(
-        np.array(tokens),
-        np.array(offsets),
-        np.arange(len(documents)),
-        sum(len(text.encode()) for text in documents),
-        separator,
-    )
+        texts = [document.decode("utf-8", "replace") for document in documents]
+        return pages_of(texts, model, window)
+    shard = encoded(documents, model.saltus)
     return pages_of_shard(shard, budget, window, model.saltus.token_bytes)
 
 

@@ -22,7 +22,6 @@ from saltus.probe.foreign.model import Foreign
 from saltus.probe.text import (
     LOGIT_BUDGET,
     TextScores,
-    domain_shift,
     prediction_table,
     temperature_of,
     windows_of,
@@ -121,15 +120,17 @@ def text_temperature(model: Foreign, pages: Pages, sampled: int, seed: int) -> t
 
 
 def token_table(
-    scores: TextScores, run: str, domain: str, temperature: torch.Tensor, trained: Sequence[str]
+    scores: TextScores,
+    run: str,
+    domain: str,
+    temperature: torch.Tensor,
+    *,
+    shift: str | None = None,
+    severity: int = 0,
 ) -> pd.DataFrame:
-    """Return the `tokens` rows, made of some positions at a time: a vocabulary may be large.
-
-    `trained` are the domains that are no shift.
-    """
+    """Return the `tokens` rows, made of some positions at a time: a vocabulary may be large."""
     count, vocabulary = scores.sampled_logits.shape[1:]
     step = max(1, LOGIT_BUDGET // vocabulary)
-    shift = domain_shift(domain, trained)
     parts = []
     for first in range(0, count, step):
         part = slice(first, first + step)
@@ -141,6 +142,8 @@ def token_table(
             scores.sampled_targets[part],
             scores.sampled_documents[part],
         )
-        parts.append(prediction_table(some, [run], domain, temperature, **shift))
+        parts.append(
+            prediction_table(some, [run], domain, temperature, shift=shift, severity=severity)
+        )
     table = pd.concat(parts, ignore_index=True)
     return table.sort_values("tempered", kind="stable", ignore_index=True)
