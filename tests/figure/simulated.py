@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from saltus.calibrate.scaling import summarise_scaling
+from saltus.emerge.seeds import seed_table
 from saltus.figure.tables import Tables
 from saltus.files import write_json, write_table
 
@@ -65,6 +66,8 @@ def simulate(
         calibration_sizes=_by_size(rng, runs),
         reliability_curves=_curves_of_confidence(runs),
         risk_curves=_risks(runs),
+        seeds=seed_table(scores),
+        breakdown=_breakdown(rng, scores),
         laws=_laws(rng, runs) if fitted else _refused(runs),
         emergence=_emergence(tasks, arms),
         scaling=summarise_scaling(calibration, runs),
@@ -283,6 +286,22 @@ def _calibration(rng: Any, runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataF
                     "overconfidence_low": gap - 0.02, "overconfidence_high": gap + 0.02,
                     "brier_low": 0.17, "brier_high": 0.19,
                 })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _breakdown(rng: Any, scores: pd.DataFrame) -> pd.DataFrame:
+    """Split the answers of every run evenly by carries, fewer right the more there are."""
+    rows = []
+    for row in scores.to_dict("records"):
+        left, items = row["successes"], row["items"] // 3
+        for value in range(3):
+            right = int(min(items, left, rng.binomial(items, row["exact_match"] ** (1 + value))))
+            rows.append({
+                **{key: row[key] for key in ("run", "size", "seed", "horizon", "task", "arm")},
+                "by": "carries", "value": value, "items": items, "successes": right,
+                "exact_match": right / items,
+            })  # fmt: skip
+            left -= right
     return pd.DataFrame(rows)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.text import Annotation
 
+from saltus.emerge.ability import judge_groups
 from saltus.emerge.axis import SIZE
 from saltus.emerge.table import Group
 from saltus.emerge.threshold import threshold_along_scale
@@ -16,10 +17,32 @@ def test_an_arrow_beyond_the_ladder_stands_at_the_level() -> None:
     for level in (0.3, 0.8):
         found = threshold_along_scale(scale, hits, trials, 0.0, level)
         assert found.status == "above largest"
-        figure = draw([group], [found], SIZE, level, "parameters")
+        verdicts = judge_groups([group], SIZE)
+        figure = draw([group], [found], verdicts, SIZE, level, "parameters")
         arrows = [
             child
             for child in figure.axes[0].get_children()
             if isinstance(child, Annotation) and child.arrow_patch is not None
         ]
         assert [arrow.xy[1] for arrow in arrows] == [level]
+
+
+def test_the_nll_stands_beside_the_accuracy_with_the_verdict_in_words() -> None:
+    scale = np.repeat(10.0 ** np.linspace(3, 6, 8), 2)
+    rise = 1 / (1 + np.exp(-(np.log10(scale) - 4.5) / 0.3))
+    hits, trials = np.round(100 * rise), np.full(16, 100.0)
+    nll = 5 - 4 * rise + np.tile([-0.05, 0.05], 8)
+    groups = [Group({"task": name}, scale, hits, trials, 0.0, values, None)
+              for name, values in (("add", nll), ("sub", None))]  # fmt: skip
+    found = [threshold_along_scale(scale, hits, trials, 0.0, 0.5)] * 2
+    verdicts = judge_groups(groups, SIZE)
+    figure = draw(groups, found, verdicts, SIZE, 0.5, "parameters")
+    assert len(figure.axes) == 4
+    accuracy, beside, alone, empty = figure.axes
+    assert beside.get_title(loc="left") == f"leap: {verdicts[0]['verdict']}"
+    assert beside.get_ylabel() == "target NLL (nats)" and alone.get_xlabel() == "parameters"
+    points = next(line for line in beside.get_lines() if line.get_marker() == "o")
+    np.testing.assert_array_equal(points.get_ydata(), nll)
+    told = [text.get_text() for axes in (accuracy, alone) for text in axes.texts]
+    assert [f"leap: {verdicts[1]['verdict']}" in text for text in told] == [False, True]
+    assert [text.get_text() for text in empty.texts] == ["no NLL"]

@@ -266,6 +266,11 @@ def test_words() -> None:
     assert words.power(1.23e13) == "1.2 × 10¹³" and words.power(9.99e9) == "1.0 × 10¹⁰"
     assert words.task("mul_2x1", "reversed") == "2×1-digit product, reversed"
     assert words.listed(["a", "b", "c"]) == "a, b and c" and words.listed([]) == ""
+    wide = {"width": 1.23, "low": 0.0, "high": None}
+    assert words.width(wide, 2.5) == "1.2 decades wide [0, > 2.5]"
+    assert words.width({**wide, "high": 13.0}, 2.5) == words.width(wide, 2.5)
+    assert words.width({**wide, "high": 2.0}, 2.5) == "1.2 decades wide [0, 2]"
+    assert words.width({**wide, "width": 4.0}, 2.5).startswith("> 2.5 decades")
     assert words.listed(["a", "b, reversed", "c"]) == "a; b, reversed; and c"
 
 
@@ -369,6 +374,8 @@ def test_a_rate_is_marked_at_the_loss_that_its_cost_is_charged_at() -> None:
 def test_what_is_declared_is_what_is_drawn(tables: Tables) -> None:
     """The workflow declares its outputs by `names`, without Matplotlib."""
     assert tuple(FIGURES) == NAMES
+    captions = Path(__file__).parents[2] / "workflow" / "report"
+    assert {path.stem for path in captions.glob("*.rst")} == set(NAMES)
     assert available(tables) == drawn_names(swept=True) == list(NAMES)
     unswept = replace(tables, rates=None)
     assert available(unswept) == drawn_names(swept=False) == [n for n in NAMES if n != "rates"]

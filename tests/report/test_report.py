@@ -102,6 +102,21 @@ def test_what_a_law_loses_with_a_size_or_rows_is_told_in_words(tables: Tables) -
     )
 
 
+def test_seeds_and_kinds_of_problems_are_told_as_their_tables_have_them(tables: Tables) -> None:
+    made = {grid.title: grid for grid in grids(tables)}
+    learnt = made["Which seeds learn?"].rows
+    assert len(learnt) == len(tables.seeds)
+    for row, told in zip(tables.seeds.to_dict("records"), learnt, strict=True):
+        assert told[2].startswith(f"{row['num_learnt']} of {row['num_seeds']} [")
+    by = made["Accuracy by carries"]
+    assert by.heads[2:] == ("0", "1", "2") and "Accuracy by length" not in made
+    cell = tables.at_largest(tables.breakdown)
+    task, arm = tables.tasks()[0]
+    cell = cell[(cell["task"] == task) & (cell["arm"] == arm) & (cell["size"] == tables.sizes()[0])]
+    means = cell.groupby("value")["exact_match"].mean()
+    assert [part.split()[0] for part in by.rows[0][2:]] == [f"{mean:.2f}" for mean in means]
+
+
 def test_a_small_study_says_undecided() -> None:
     small = simulate(num_sizes=3, num_seeds=1, horizons=(65_536,), tasks=("add_2",), diverged=(),
                      fitted=False, rates=False)  # fmt: skip

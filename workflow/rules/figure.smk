@@ -14,6 +14,8 @@ DERIVED = [
             "calibration_sizes",
             "reliability_curves",
             "risk_curves",
+            "seeds",
+            "breakdown",
         ],
     ),
     *JOBS.law_outputs(ROOT),

@@ -72,7 +72,8 @@ def run(options: argparse.Namespace) -> None:
         from saltus.figure import emergence_table
 
         thresholds = [threshold for _, threshold in answers]
-        figure = emergence_table.draw(groups, thresholds, axis, options.level, options.scale)
+        label = f"{options.scale}, falling →" if options.falling else str(options.scale)
+        figure = emergence_table.draw(groups, thresholds, verdicts, axis, options.level, label)
         write_picture(figure, options.figure)
     print("\n".join(told(str(options.table), columns, axis, groups, found, dropped)))
 

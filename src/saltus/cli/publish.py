@@ -27,6 +27,7 @@ TABLES = (
     "rates",
     "foretold",
     "seeds",
+    "breakdown",
 )
 DOCUMENTS = (
     "laws.json", "prediction.json", "emergence.json", "calibration.json", "study.json",

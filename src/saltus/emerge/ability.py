@@ -134,5 +134,6 @@ def power_entry(power: Power | None) -> dict[str, Any] | None:
     elif power.sizes is None:
         needed = "no design tried, of up to four times the sizes and twice the seeds, is sufficient"
     else:
-        needed = f"{power.sizes} sizes of {power.seeds} seeds on the same ladder would do"
+        seeds = f"{power.seeds} seed{'' if power.seeds == 1 else 's'}"
+        needed = f"{power.sizes} sizes of {seeds} each on the same ladder would do"
     return {**asdict(power), "sufficient": power.sufficient, "text": f"{shares}; {needed}"}

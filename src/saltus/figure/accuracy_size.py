@@ -108,12 +108,10 @@ def verdict_word(tables: Tables, task: str, arm: str) -> str:
 
 
 def _width(tables: Tables, task: str, arm: str) -> str:
-    """Return the width of the NLL's transition in words: `1.2 decades wide [0, 6.0]`."""
-    found = verdict(tables, task, arm).get("nll")
-    if not found:
-        return "no width"
-    high = "open" if found["high"] is None else f"{found['high']:.2g}"
-    return f"{found['width']:.2g} decades wide [{found['low']:.2g}, {high}]"
+    """Return the width of the NLL's transition in words."""
+    counts = tables.runs["params_nonembedding"].dropna().astype(float)
+    span = float(np.log10(counts.max() / counts.min()))
+    return words.width(verdict(tables, task, arm).get("nll"), span)
 
 
 def _nll(axes: Axes, tables: Tables, task: str, arm: str) -> None:

@@ -20,6 +20,7 @@ from saltus.figure import (
     rates,
     reliability,
     risk_coverage,
+    seed_paths,
     seed_spread,
     shift_fan,
     threshold_atlas,
@@ -68,6 +69,9 @@ FIGURES: Mapping[str, Entry] = MappingProxyType({
     "seed-spread": Entry(
         "How far apart are seeds?", "runs.parquet, scores.parquet",
         seed_spread.draw, seed_spread.caption,
+    ),
+    "seed-paths": Entry(
+        "Does every seed learn alike?", "scores.parquet", seed_paths.draw, seed_paths.caption
     ),
     "reliability": Entry(
         "Is confidence reliable?", "reliability.parquet, reliability_curves.parquet",

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from saltus.figure import style, words
+from saltus.figure.law_fit import misfit
 from saltus.figure.tables import Tables
 from saltus.law.allocation import Cost, compute_optimal
 from saltus.law.forms import PowerLaw
@@ -134,7 +135,11 @@ def _best(axes: Axes, runs: pd.DataFrame, law: Mapping[str, Any]) -> str:
         ends = [pivot * (flops / middle) ** float(bound) for bound in bounds]
         axes.fill_between(flops, np.minimum(*ends), np.maximum(*ends), color=style.SOFT,
                           alpha=0.2, linewidth=0, zorder=1)  # fmt: skip
-    return f"$N^*\\,∝\\,C^a$, a = {words.with_interval(allocation.get('a'), bounds)}"
+    told = f"$N^*\\,∝\\,C^a$, a = {words.with_interval(allocation.get('a'), bounds)}"
+    ratio = misfit(law)
+    if np.isfinite(ratio):
+        told += f"\nthe law's residuals are {ratio:.1f} times the seeds' spread"
+    return told
 
 
 def caption(tables: Tables) -> str:

@@ -1,10 +1,11 @@
-"""Accuracy against scale for a table of anybody's: replicas, the fitted curve, the threshold.
+"""Accuracy against scale for a table of anybody's, and the target's NLL beside it if there is one.
 
-One panel per group. Every replica is a point and every scale's mean a bar; the curve is drawn where
-it was fitted, dashed where the threshold was refused; the band is the interval of the threshold.
+Every replica is a point and every scale's mean a bar; the curve is drawn where it was fitted,
+dashed where the threshold was refused; the band is the interval of the threshold. The verdict on
+a leap stands in words over the NLL, of whose transition it is, or below the threshold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,48 +19,85 @@ from saltus.emerge.axis import Axis
 from saltus.emerge.outcome import Threshold
 from saltus.emerge.scores import wilson
 from saltus.emerge.table import Group
+from saltus.emerge.transition import Transition, curve
 from saltus.figure import style, words
 
 NUM_POINTS = 300
 MOST_PANELS = 24
 REPLICA = "#0f6ba8"
+NLL_CURVE = (0, (4, 2))
 
 
 @style.themed
 def draw(
     groups: Sequence[Group],
     thresholds: Sequence[Threshold],
+    verdicts: Sequence[Mapping[str, Any]],
     axis: Axis,
     level: float,
     label: str,
 ) -> Figure:
-    """Return the figure of checked groups and their thresholds, the first 24 of them.
+    """Return the figure of checked groups, their thresholds and verdicts, the first 24 of them.
 
-    label: what is written under the horizontal axis.
+    verdicts: of `judge_groups`; label: what is written under the horizontal axis.
     """
-    shown = list(range(min(len(groups), MOST_PANELS)))
-    columns = 2 if len(shown) == 4 else style.columns_for(len(shown), 3)
+    num = min(len(groups), MOST_PANELS)
+    has_nll = any(group.nll is not None for group in groups[:num])
+    kinds = ("accuracy", "nll") if has_nll else ("accuracy",)
+    shown = [(index, kind) for index in range(num) for kind in kinds]
+    most = 2 if has_nll else 3
+    columns = len(kinds) * (2 if num == 4 else min(most, style.columns_for(num, 3)))
     rows = -(-len(shown) // columns)
-    figure = style.canvas(5.2 if len(shown) == 1 else 1.2 + 2.7 * rows)
-    made = style.panels(figure, shown, columns)
+    figure = style.canvas(5.2 if len(shown) == 1 else 1.3 + 2.8 * rows)
+    made = style.panels(figure, shown, columns, sharey=not has_nll)
     scales = np.concatenate([group.scale for group in groups])
     limits = (float(scales.min()), float(scales.max()))
-    for index, axes in made.items():
-        group, threshold = groups[index], thresholds[index]
-        _panel(axes, group, threshold, level, axis, limits)
-        title = group.text if group.name else "accuracy"
-        style.subtitle(axes, title, f"{_told(threshold)}\n{_sample(group)}")
-        style.share_axis(axes)
+    for place, ((index, kind), axes) in enumerate(made.items()):
+        group, threshold, judged = groups[index], thresholds[index], verdicts[index]
+        if kind == "accuracy":
+            _panel(axes, group, threshold, level, axis, limits)
+            title = group.text if group.name else "accuracy"
+            told = [_told(threshold), _sample(group)]
+            if group.nll is None:
+                told.insert(1, f"leap: {judged['verdict']}")
+            style.subtitle(axes, title, "\n".join(told))
+            style.share_axis(axes)
+            if has_nll or place % columns == 0:
+                axes.set_ylabel("accuracy")
+        else:
+            _nll(axes, group, judged, limits)
+            axes.set_ylabel("target NLL (nats)")
         style.log_axis(axes.xaxis, *limits, what="" if limits[1] < 1e15 else "power")
         if axis.falling:
             axes.invert_xaxis()
-        if index % columns == 0:
-            axes.set_ylabel("accuracy")
-        if index + columns >= len(shown):
+        if place + columns >= len(shown):
+            axes.tick_params(labelbottom=True)
             axes.set_xlabel(label)
-    left = len(groups) - len(shown)
-    _legend(figure, groups, level, f"{left} more groups not drawn" if left else "")
+    left = len(groups) - num
+    note = f"{words.plural(left, 'more group')} not drawn" if left else ""
+    _legend(figure, groups[:num], level, note)
     return figure
+
+
+def _nll(axes: Axes, group: Group, judged: Mapping[str, Any], limits: tuple[float, float]) -> None:
+    """Draw every replica's NLL, the means and the transition that the verdict is of."""
+    if group.nll is None:
+        style.note(axes, "no NLL")
+        return
+    fit = judged["evidence"]["nll"]
+    span = float(np.log10(limits[1] / limits[0]))
+    told = words.width(fit, span) if fit else "no transition was fitted"
+    style.subtitle(axes, f"leap: {judged['verdict']}", told)
+    places = np.unique(group.scale)
+    if fit:
+        x = np.geomspace(places[0], places[-1], NUM_POINTS)
+        axes.plot(x, curve(Transition(**fit), np.log10(x)), color=style.SOFT, linewidth=1.3,
+                  linestyle=NLL_CURVE, zorder=2)  # fmt: skip
+    axes.plot(group.scale, group.nll, "o", color=REPLICA, markersize=5, markeredgecolor="white",
+              markeredgewidth=0.6, alpha=0.9, zorder=4, clip_on=False)  # fmt: skip
+    means = [float(group.nll[group.scale == place].mean()) for place in places]
+    axes.plot(places, means, color=style.INK, linewidth=1.2, zorder=3)
+    axes.set_ylim(bottom=0)
 
 
 def _panel(
@@ -75,12 +113,12 @@ def _panel(
         axes.axhline(group.chance, color=style.SOFT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
     _band(axes, threshold, level, limits)
     if threshold.curve is not None:
-        curve = threshold.curve
+        fitted = threshold.curve
         x = np.geomspace(*limits, NUM_POINTS)
         place = np.log10(axis.ordered(x))
-        rise = special.expit((place - curve.middle) / curve.width)
+        rise = special.expit((place - fitted.middle) / fitted.width)
         drawn = threshold.fit_status != "misfit" and threshold.status != "not monotone"
-        axes.plot(x, curve.guess + (1 - curve.guess - curve.lapse) * rise, color=style.INK,
+        axes.plot(x, fitted.guess + (1 - fitted.guess - fitted.lapse) * rise, color=style.INK,
                   linewidth=1.6, linestyle="-" if drawn else (0, (4, 3)), zorder=3)  # fmt: skip
     share = group.successes / group.trials
     low, high = wilson(group.successes, group.trials)
@@ -143,6 +181,11 @@ def _legend(figure: Figure, groups: Sequence[Group], level: float, note: str) ->
         handles.append(
             Line2D([], [], color=style.SOFT, linewidth=1, linestyle=dotted, label="guessing")
         )
+    if any(group.nll is not None for group in groups):
+        handles.append(
+            Line2D([], [], color=style.SOFT, linewidth=1.3, linestyle=NLL_CURVE,
+                   label="transition\nof the NLL")
+        )  # fmt: skip
     if note:
         handles.append(Line2D([], [], linestyle="none", label=note))
     figure.legend(handles=handles, loc="outside right upper", alignment="left", handlelength=1.6,

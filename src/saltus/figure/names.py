@@ -9,6 +9,7 @@ NAMES = (
     "tokens-to-learn",
     "accuracy-loss",
     "seed-spread",
+    "seed-paths",
     "reliability",
     "calibration-size",
     "calibration-scale",

@@ -49,11 +49,12 @@ def draw(tables: Tables) -> Figure:
             else:
                 axes.tick_params(labelleft=False)
         axes.set_xlim(-0.6, len(sizes) - 0.4)
-        steep = 0.085 * sum(map(len, sizes)) + 0.04 * len(sizes) > 8.0 / columns - 0.3
-        axes.set_xticks(range(len(sizes)), sizes, rotation=90 if steep else 0)
+        counts = [words.count(tables.count(size)) for size in sizes]
+        steep = 0.085 * sum(map(len, counts)) + 0.06 * len(counts) > 8.0 / columns - 0.3
+        axes.set_xticks(range(len(sizes)), counts, rotation=90 if steep else 0)
         axes.grid(visible=False, axis="x")
         if index + columns >= len(made):
-            axes.set_xlabel("size")
+            axes.set_xlabel("parameters without embedding")
     extra = [Line2D([], [], color=style.INK, linewidth=1.4, label="mean of the seeds")]
     if tables.num_diverged():
         extra.append(Line2D([], [], color=style.THRESHOLD, marker="x", linestyle="none",

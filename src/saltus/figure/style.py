@@ -240,10 +240,11 @@ def subtitle(axes: Axes, title: str, below: str) -> None:
     """Give a panel a bold title and, under it, a line or two in grey."""
     axes.set_title(title, pad=9 + 11 * (1 + below.count("\n")) if below else 6)
     if below:
-        axes.annotate(
+        lines = axes.annotate(
             below, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points",
             va="bottom", color=SOFT, fontsize=8.5, annotation_clip=False,
         )  # fmt: skip
+        lines.set_in_layout(False)  # the title's pad makes the room; a long line narrows no panel
 
 
 def save(figure: Figure, directory: Path, name: str) -> list[Path]:

@@ -22,6 +22,14 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
         "items", "successes", "exact_match", "expected_exact_match", "target_nll", "guess_rate",
     ),
     "thresholds": ("task", "arm", "axis", "size", "status", "estimate", "low", "high", "label"),
+    "seeds": (
+        "task", "arm", "size", "params_nonembedding", "num_seeds", "num_learnt", "learnt_low",
+        "learnt_high", "mean", "mean_given_learnt", "spread_given_learnt", "p_value", "reason",
+    ),
+    "breakdown": (
+        "run", "size", "seed", "horizon", "task", "arm", "by", "value", "items", "successes",
+        "exact_match",
+    ),
     "calibration": (
         "run", "size", "seed", "horizon", "params_nonembedding", "level", "tempered", "n",
         "accuracy", "confidence", "ece", "smooth_ece", "overconfidence", "floor_ece",
@@ -69,6 +77,8 @@ class Tables:
     calibration_sizes: pd.DataFrame
     reliability_curves: pd.DataFrame
     risk_curves: pd.DataFrame
+    seeds: pd.DataFrame
+    breakdown: pd.DataFrame
     laws: Mapping[str, Any]
     emergence: Mapping[str, Any] = field(default_factory=dict)
     scaling: Mapping[str, Any] = field(default_factory=dict)

@@ -35,7 +35,7 @@ def _place(row: dict[str, Any]) -> tuple[int, float]:
 def draw(tables: Tables) -> Figure:
     """Return the figure: one line per task and arm with its interval, arrows where it is open."""
     rows = ordered(tables)
-    figure = style.canvas(max(1.3 + 0.42 * len(rows), 2.6))
+    figure = style.canvas(max(1.6 + 0.42 * len(rows), 2.9))
     axes = figure.add_subplot()
     if not rows:
         style.note(axes, "no task was scored")
@@ -53,12 +53,16 @@ def draw(tables: Tables) -> Figure:
     axes.tick_params(axis="y", length=0)
     style.log_axis(axes.xaxis, low, high)
     axes.set_xlabel("parameters without embedding")
+    horizon = words.count(tables.horizons()[-1])
+    style.subtitle(
+        axes, "Half of the answers right", f"after {horizon} training tokens; thin lines: the sizes"
+    )
     handles = [
         Line2D([], [], color=style.THRESHOLD, marker="o", markersize=6, linewidth=2.2,
                label="half right, 95 %"),
         Line2D([], [], color=style.FAINT, linewidth=2.2, label="undecided within"),
         Line2D([], [], color=style.THRESHOLD, marker=">", markersize=6, linestyle="none",
-               label="open: beyond the ladder"),
+               label="open: beyond the sizes"),
     ]  # fmt: skip
     style.size_legend(figure, tables, handles)
     return figure

@@ -43,6 +43,8 @@ def draw(tables: Tables) -> Figure:
     extra = [
         Line2D([], [], color=style.INK, marker="o", linewidth=1.2, markersize=5,
                label="median seed, 95 %"),
+        Line2D([], [], color=style.INK, marker="^", linewidth=1.2, markersize=6,
+               label="open: longer than tried"),
         Line2D([], [], color=style.FAINT, marker="^", linestyle="none", markersize=6,
                label="not by the longest"),
         Line2D([], [], color=style.FAINT, marker="v", linestyle="none", markersize=6,
@@ -63,6 +65,13 @@ def _panel(axes: Axes, tables: Tables, cell: pd.DataFrame) -> None:
             ends = [low if np.isfinite(low) else horizons[0],
                     high if np.isfinite(high) else horizons[-1]]  # fmt: skip
             axes.plot([place, place], ends, color=colour, linewidth=1.6, zorder=3)
+            for bound, end, marker in (
+                (low, horizons[0] / 1.3, "v"),
+                (high, horizons[-1] * 1.3, "^"),
+            ):
+                if not np.isfinite(bound):
+                    axes.plot([place], [end], marker, color=colour, markersize=5, zorder=3,
+                              clip_on=False)  # fmt: skip
             axes.plot([place], [estimate], "o", color=colour, markersize=6,
                       markeredgecolor="white", zorder=4)  # fmt: skip
         elif status == "above largest":
@@ -83,9 +92,10 @@ def caption(tables: Tables) -> str:
             told.append(f"{words.task(task, arm)} by no size")
         else:
             ends = crossed["estimate"].astype(float)
+            least, most = words.count(ends.min()), words.count(ends.max())
             told.append(
                 f"{words.task(task, arm)} by {words.plural(len(crossed), 'size')}, after "
-                f"{words.count(ends.min())} to {words.count(ends.max())} tokens"
+                f"{least if least == most else f'{least} to {most}'} tokens"
             )
     return (
         "Training tokens at which the median seed of a size first gives half of the answers right. "

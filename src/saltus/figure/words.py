@@ -137,6 +137,19 @@ def remark(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def width(found: Mapping[str, Any] | None, span: float) -> str:
+    """Return a transition's width: `1.2 decades wide [0, > 2.5]` on a ladder of `span` decades.
+
+    Nothing beyond the ladder is printed as if seen.
+    """
+    if not found:
+        return "no width"
+    high = finite(found["high"])
+    ends = [f"{found['low']:.2g}", f"{high:.2g}" if high <= span else f"> {span:.2g}"]
+    wide = f"{found['width']:.2g}" if found["width"] <= span else f"> {span:.2g}"
+    return f"{wide} decades wide [{', '.join(ends)}]"
+
+
 def listed(words: Sequence[str]) -> str:
     """Return `a, b and c`; with a comma inside a name `a; b, reversed; and c`."""
     if len(words) < 2:

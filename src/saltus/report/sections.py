@@ -12,6 +12,7 @@ from saltus.law.allocation import Cost
 from saltus.report.abilities import ability_grids
 from saltus.report.confidence import confidence_grids
 from saltus.report.grid import Grid
+from saltus.report.problems import problem_grids
 
 AXES = {
     "params_nonembedding": "parameters without embedding",
@@ -25,7 +26,7 @@ def grids(tables: Tables) -> list[Grid]:
     made = [sizes(tables), laws(tables), cut_offs(tables), approaches(tables), beside(tables),
             forms(tables),
             heldout(tables),
-            thresholds(tables), *ability_grids(tables),
+            thresholds(tables), *ability_grids(tables), *problem_grids(tables),
             *confidence_grids(tables), provenance(tables)]  # fmt: skip
     return [grid for grid in made if grid.rows]
 
