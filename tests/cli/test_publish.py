@@ -57,8 +57,8 @@ ANOTHER = '{"machine": "another"}\n'
 
 def test_needs_what_figures_and_report_of_a_study_cite() -> None:
     read = {"runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability"}
-    read |= {"calibration_sizes", "reliability_curves", "risk_curves"}
-    assert read | {"foretold", "seeds", "calibration_shift"} == {
+    read |= {"calibration_sizes", "reliability_curves", "risk_curves", "seeds", "breakdown"}
+    assert read | {"foretold", "calibration_shift"} == {
         name.removeprefix("tables/").removesuffix(".parquet")
         for name in NEEDED
         if name.startswith("tables/")

@@ -34,7 +34,7 @@ def loss_of(params_total: Any, tokens: Any) -> Any:
 
 TABLES = (
     "runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability",
-    "calibration_sizes", "reliability_curves", "risk_curves",
+    "calibration_sizes", "reliability_curves", "risk_curves", "seeds", "breakdown",
 )  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def test_seeds_and_kinds_of_problems_are_told_as_their_tables_have_them(tables: 
     learnt = made["Which seeds learn?"].rows
     assert len(learnt) == len(tables.seeds)
     for row, told in zip(tables.seeds.to_dict("records"), learnt, strict=True):
-        assert told[2].startswith(f"{row['num_learnt']} of {row['num_seeds']} [")
+        assert told[2].split(" [")[0] == f"{row['num_learnt']} of {row['num_seeds']}"
     by = made["Accuracy by carries"]
     assert by.heads[2:] == ("0", "1", "2") and "Accuracy by length" not in made
     cell = tables.at_largest(tables.breakdown)
