@@ -182,7 +182,7 @@ def test_figures_are_redrawn_from_tables_alone(finished: Workspace, tmp_path: Pa
     """A copy of tables and documents, where torch cannot be imported, gives the same figures."""
     study = tmp_path / "copied"
     shutil.copytree(finished.results / "tables", study / "tables")
-    for name in ("laws", "emergence", "study", "machine"):
+    for name in ("laws", "emergence", "calibration", "study", "machine"):
         shutil.copy2(finished.results / f"{name}.json", study)
     for name in ("items", "tokens"):
         (study / "tables" / f"{name}.parquet").unlink()
