@@ -249,7 +249,7 @@ def test_accuracies_that_no_count_explains_are_refused(
     told = refusal(tmp_path, capsys, frame, *options)
     assert told.startswith("column acc, row 5: found 0.999, which is no whole number of 20 trials")
     frame["acc"] *= 100
-    assert "row 2 (and 4 more): found 10.0, expected a number from 0 to 1" in refusal(
+    assert "row 2: found 10, expected a number from 0 to 1 (4 more such rows)" in refusal(
         tmp_path, capsys, frame, *options
     )
 

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from saltus.errors import TableError, nearest
 from saltus.law.selection import select
-from saltus.law.values import positive
+from saltus.law.values import (
+    RANGE,
+    between,
+    labels,
+    positive,
+    refuse_duplicates,
+    row_number,
+    told_at,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -77,14 +85,10 @@ def read_groups(
     )
     chance = _chance(frame, columns.chance)
     nll = None if columns.nll is None else _numbers(frame, columns.nll, 0.0, np.inf)
-    labels = [*columns.group, *([columns.replica] if columns.replica else [])]
-    for column in labels:
-        missing = frame[column].isna().to_numpy()
-        if missing.any():
-            raise TableError(
-                f"column {column}, {_at(frame, missing)}: found nothing, expected a label"
-            )
-    _refuse_duplicates(frame, [*columns.group, scale], columns.replica)
+    group_labels = {column: labels(frame, column) for column in columns.group}
+    replica = {column: labels(frame, column) for column in [columns.replica] if column}
+    advice = "" if replica else ", or name what tells them apart with --replica or --group"
+    refuse_duplicates(frame, {**group_labels, scale: places, **replica}, f"each once{advice}")
     groups = []
     for name, index in _grouped(frame, columns.group):
         group = Group(
@@ -96,21 +100,22 @@ def read_groups(
             nll=None if nll is None else nll[index],
             replica=None
             if columns.replica is None
-            else [str(label) for label in frame[columns.replica].iloc[index]],
+            else [replica[columns.replica][row] for row in index],
         )
-        told = f"{group.text}: " if name else ""
+        of = f"{group.text}: " if name else ""
+        first = row_number(frame, int(index[0]))
         mixed = np.zeros(len(frame), dtype=bool)
         mixed[index] = chance[index] != group.chance
         if mixed.any():
-            raise TableError(
-                f"column {columns.chance}, {_at(frame, mixed)}: {told}found a chance level of "
-                f"{chance[mixed][0]:g}, expected {group.chance:g} as in row "
-                f"{_number(frame, index[0])}; split them with --group"
+            told = (
+                f"{of}found a chance level of {chance[mixed][0]:g}, expected {group.chance:g} as "
+                f"in row {first}; split them with --group"
             )
+            raise TableError(f"column {columns.chance}, {told_at(frame, mixed, told)}")
         if np.unique(group.scale).size < 2:
             raise TableError(
-                f"column {scale}: {told}{group.scale[0]:g} in every row, from row "
-                f"{_number(frame, index[0])} on; expected at least two sizes"
+                f"column {scale}: {of}{group.scale[0]:g} in every row, from row {first} on; "
+                "expected at least two sizes"
             )
         groups.append(group)
     return groups, dropped
@@ -185,10 +190,8 @@ def _successes(frame: pd.DataFrame, column: str, trials: FloatArray) -> FloatArr
     above = successes > trials
     if above.any():
         at = int(np.argmax(above))
-        raise TableError(
-            f"column {column}, {_at(frame, above)}: found {successes[at]:g} successes, expected at "
-            f"most the {trials[at]:g} trials"
-        )
+        told = f"found {successes[at]:g} successes, expected at most the {trials[at]:g} trials"
+        raise TableError(f"column {column}, {told_at(frame, above, told)}")
     return successes
 
 
@@ -205,11 +208,12 @@ def _from_accuracy(frame: pd.DataFrame, column: str, trials: FloatArray) -> Floa
     off = np.abs(successes / trials - accuracy) > slack
     if off.any():
         at = int(np.argmax(off))
-        raise TableError(
-            f"column {column}, {_at(frame, off)}: found {accuracy[at]:g}, which is no whole number "
-            f"of {trials[at]:g} trials; expected {successes[at]:g}/{trials[at]:g} = "
-            f"{successes[at] / trials[at]:.4g}, or other --trials"
+        nearest_share = f"{successes[at]:g}/{trials[at]:g} = {successes[at] / trials[at]:.4g}"
+        told = (
+            f"found {accuracy[at]:g}, which is no whole number of {trials[at]:g} trials; expected "
+            f"{nearest_share}, or other --trials"
         )
+        raise TableError(f"column {column}, {told_at(frame, off, told)}")
     return successes
 
 
@@ -222,37 +226,10 @@ def _decimals(value: float) -> int:
 def _numbers(
     frame: pd.DataFrame, column: str, low: float, high: float, whole: bool = False
 ) -> FloatArray:
-    """Return a column as finite numbers in [low, high]; TableError names the first bad row."""
-    values = frame[column]
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    if values.dtype == bool:
-        numbers = np.full(len(values), np.nan)
-    bad = ~(np.isfinite(numbers) & (numbers >= low) & (numbers <= high))
-    if whole:
-        bad |= numbers != np.round(numbers)
-    if bad.any():
-        value = values.iloc[int(np.argmax(bad))]
-        told = "nothing" if pd.isna(value) else f"'{value}'" if isinstance(value, str) else value
-        kind = "a whole number" if whole else "a number"
-        span = f"from {low:g} on" if np.isinf(high) else f"from {low:g} to {high:g}"
-        raise TableError(
-            f"column {column}, {_at(frame, bad)}: found {told}, expected {kind} {span}"
-        )
-    return np.asarray(numbers, dtype=np.float64)
-
-
-def _refuse_duplicates(frame: pd.DataFrame, columns: Sequence[str], replica: str | None) -> None:
-    compared = [*columns, *([replica] if replica else [])]
-    again = frame.duplicated(subset=compared).to_numpy()
-    if not again.any():
-        return
-    at = int(np.argmax(again))
-    same = (frame[compared] == frame[compared].iloc[at]).all(axis=1).to_numpy()
-    advice = "" if replica else ", or name what tells them apart with --replica or --group"
-    raise TableError(
-        f"columns {', '.join(compared)}, {_at(frame, again)}: the same as row "
-        f"{_number(frame, int(np.argmax(same)))}; expected each once{advice}"
-    )
+    """Return a column as numbers (n,) in [low, high]; TableError names the first bad row."""
+    kind = "a whole number" if whole else "a number"
+    span = f"from {low:g} on" if np.isinf(high) else f"from {low:g} to {high:g}"
+    return between(frame, column, low, min(high, RANGE[1]), f"{kind} {span}", whole=whole)
 
 
 def _grouped(
@@ -266,13 +243,3 @@ def _grouped(
         values = key if isinstance(key, tuple) else (key,)
         found.append((dict(zip(columns, values, strict=True)), np.asarray(index, dtype=np.intp)))
     return found
-
-
-def _number(frame: pd.DataFrame, at: int | np.intp) -> int:
-    return int(frame.index[int(at)]) + 1
-
-
-def _at(frame: pd.DataFrame, bad: NDArray[np.bool_]) -> str:
-    """Return `row 4`, or `row 4 (and 2 more)`, of the rows marked as bad."""
-    more = int(bad.sum()) - 1
-    return f"row {_number(frame, int(np.argmax(bad)))}" + (f" (and {more} more)" if more else "")

@@ -34,31 +34,39 @@ def positive(frame: pd.DataFrame, column: str) -> Array:
     return between(frame, column, *RANGE, f"a number from {RANGE[0]:g} to {RANGE[1]:g}")
 
 
-def between(frame: pd.DataFrame, column: str, low: float, high: float, expected: str) -> Array:
+def between(
+    frame: pd.DataFrame, column: str, low: float, high: float, expected: str, *, whole: bool = False
+) -> Array:
     """Return a column as numbers (n,) from `low` to `high`; of a column of truth values 0 and 1.
 
-    Raises `TableError` that names the column, the first bad row and what was `expected`.
+    Raises `TableError` that names the column, the first bad row and what was `expected`; with
+    `whole`, of a number that is not whole too.
     """
     values = frame[column]
     truth = low <= 0 and high >= 1 and pd.api.types.is_bool_dtype(values.dtype)
     numbers = values.to_numpy(float, na_value=np.nan) if truth else _numbers(values)
     bad = ~((numbers >= low) & (numbers <= high))
+    if whole:
+        bad |= numbers != np.round(numbers)
     if bad.any():
-        raise TableError(
-            f"column {column}, {_place(frame, bad)}: found {_told(values[bad].iloc[0])}, expected "
-            f"{expected}{_more(bad)}"
-        )
+        told = f"found {_told(values[bad].iloc[0])}, expected {expected}"
+        raise TableError(f"column {column}, {told_at(frame, bad, told)}")
     return numbers
+
+
+def told_at(frame: pd.DataFrame, bad: NDArray[np.bool_], told: str) -> str:
+    """Return `row 4: `, what is told of it, and how many more rows are `bad` (n,)."""
+    more = int(bad.sum()) - 1
+    others = f" ({more} more such row{'' if more == 1 else 's'})" if more else ""
+    return f"row {row_number(frame, int(np.argmax(bad)))}: {told}{others}"
 
 
 def labels(frame: pd.DataFrame, column: str) -> list[str]:
     """Return a column as labels (n,); `TableError` names the first row that has none."""
     missing = frame[column].isna().to_numpy(dtype=bool)
     if missing.any():
-        raise TableError(
-            f"column {column}, {_place(frame, missing)}: found nothing, expected a label"
-            f"{_more(missing)}"
-        )
+        told = "found nothing, expected a label"
+        raise TableError(f"column {column}, {told_at(frame, missing, told)}")
     return [str(value) for value in frame[column]]
 
 
@@ -93,16 +101,9 @@ def _told(value: Any) -> str:
     return str(value)[:LONGEST_VALUE] + ("" if number else ", not a number")
 
 
-def _place(frame: pd.DataFrame, bad: NDArray[np.bool_]) -> str:
-    return f"row {row_number(frame, int(np.argmax(bad)))}"
-
-
-def _more(bad: NDArray[np.bool_]) -> str:
-    more = int(bad.sum()) - 1
-    return f" ({more} more such row{'' if more == 1 else 's'})" if more else ""
-
-
-def refuse_duplicates(frame: pd.DataFrame, columns: Mapping[str, Array | list[str]]) -> None:
+def refuse_duplicates(
+    frame: pd.DataFrame, columns: Mapping[str, Array | list[str]], expected: str = "each run once"
+) -> None:
     """Raise `TableError` where two rows are the same in all of the checked `columns`."""
     compared = pd.DataFrame(columns)
     again = compared.duplicated().to_numpy()
@@ -114,5 +115,5 @@ def refuse_duplicates(frame: pd.DataFrame, columns: Mapping[str, Array | list[st
     others = f" ({more} more duplicate{'' if more == 1 else 's'})" if more else ""
     raise TableError(
         f"columns {', '.join(columns)}, row {row_number(frame, at)}: the same as row "
-        f"{row_number(frame, first)}; expected each run once{others}"
+        f"{row_number(frame, first)}; expected {expected}{others}"
     )
