@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from saltus.emerge.cells import cells_of
 from saltus.emerge.monotone import largest_fall
-from saltus.emerge.threshold import cells_of
 
 LOG_SIZES = np.linspace(3, 5.2, 8)
 SEEDS, ITEMS, GUESS, LEVEL = 5, 300, 0.03, 0.5

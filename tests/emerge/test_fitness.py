@@ -3,8 +3,9 @@
 import numpy as np
 from scipy import special
 
+from saltus.emerge.cells import Cells
 from saltus.emerge.fitness import misfit
-from saltus.emerge.psychometric import Cells, fit_curve
+from saltus.emerge.psychometric import fit_curve
 from saltus.emerge.threshold import threshold_along_scale
 
 LADDER = 10 ** np.linspace(3, 5.2, 8)

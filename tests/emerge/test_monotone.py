@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import special
 
+from saltus.emerge.cells import Cells
 from saltus.emerge.monotone import largest_fall
 from saltus.emerge.outcome import Threshold
-from saltus.emerge.psychometric import Cells
 from saltus.emerge.threshold import threshold_along_scale
 
 # Exact answers of 300 by five seeds at each size of the laptop reference.

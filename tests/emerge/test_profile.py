@@ -7,8 +7,9 @@ import pytest
 from scipy import special
 
 from saltus.emerge.axis import LOSS, Axis
+from saltus.emerge.cells import Cells
 from saltus.emerge.profile import profiled
-from saltus.emerge.psychometric import DECADES, Cells, fit_curve, log_likelihood
+from saltus.emerge.psychometric import DECADES, fit_curve, log_likelihood
 from saltus.emerge.threshold import Clusters, threshold_along_scale
 
 LADDER = 10 ** np.linspace(3, 5.2, 8)

@@ -3,13 +3,11 @@
 import numpy as np
 from scipy import optimize, stats
 
+from saltus.emerge.cells import Cells, plateau_sizes, size_means
 from saltus.emerge.fitness import heterogeneity
 from saltus.emerge.psychometric import (
-    Cells,
     fit_curve,
     log_likelihood,
-    plateau_sizes,
-    size_means,
 )
 
 

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special, stats
 
+from saltus.emerge.cells import Cells, size_means
 from saltus.emerge.psychometric import (
     CONCENTRATIONS,
     EPSILON,
-    Cells,
     CurveFit,
     curve,
     log_likelihood,
     parameters_of,
-    size_means,
 )
 
 _RISE = (0.02, 0.98)

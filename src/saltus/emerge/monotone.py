@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from saltus.emerge.psychometric import Cells, size_means
+from saltus.emerge.cells import Cells, size_means
 
 FloatArray = NDArray[np.float64]
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from saltus.emerge.cells import Cells
 from saltus.emerge.psychometric import (
     DECADES,
-    Cells,
     CurveFit,
     bounds,
     fit_curve,

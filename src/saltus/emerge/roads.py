@@ -18,9 +18,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from saltus.emerge import psychometric
+from saltus.emerge.cells import Cells, plateau_sizes, size_means
 from saltus.emerge.link import Link, find_link
 from saltus.emerge.logistic import BoolArray, Runs
+from saltus.emerge.psychometric import fit_curve
 from saltus.emerge.sizelaw import FORMS, fit_size_law
 
 FloatArray = NDArray[np.float64]
@@ -157,15 +158,15 @@ def curve(seen: Ladder, like: Road | None = None) -> Road | Refusal:
     if like is None and (few := _too_few(seen)):
         return few
     last = seen.longest
-    cells = psychometric.Cells(np.log10(last.params), last.successes, last.trials, guess=0.0)
-    lowest = float(psychometric.size_means(cells).min())
+    cells = Cells(np.log10(last.params), last.successes, last.trials, guess=0.0)
+    lowest = float(size_means(cells).min())
     cells = replace(
         cells,
         guess=min(last.guess, lowest, LEVEL),
         level=LEVEL,
-        lapse_free=psychometric.plateau_sizes(cells) >= 2,
+        lapse_free=plateau_sizes(cells) >= 2,
     )
-    fit = psychometric.fit_curve(cells)
+    fit = fit_curve(cells)
     if fit.status != "converged" and like is None:
         return Refusal(f"the curve of the smaller sizes is not fixed by them ({fit.status})")
     reach = 1 - cells.guess - fit.lapse

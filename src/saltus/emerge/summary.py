@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from saltus.emerge.axis import COMPUTE, LOSS, SIZE
+from saltus.emerge.cells import Clusters
 from saltus.emerge.outcome import Threshold
 from saltus.emerge.scores import require_columns
-from saltus.emerge.threshold import Clusters, threshold_along_scale
+from saltus.emerge.threshold import threshold_along_scale
 from saltus.emerge.tokens import threshold_along_tokens
 
 LEVEL = 0.5

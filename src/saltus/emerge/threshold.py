@@ -7,7 +7,7 @@ Rules common to all: nothing is extrapolated beyond what was tried; where the ju
 one gap of the ladder, the gap is the interval; an end that the data do not close is None.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from scipy import stats
 
 from saltus.emerge import monotone, psychometric
 from saltus.emerge.axis import SIZE, Axis, turned
+from saltus.emerge.cells import Cells, Clusters, cells_of, size_means
 from saltus.emerge.fitness import Misfit, heterogeneity, misfit
 from saltus.emerge.outcome import (
     Crossings,
@@ -44,18 +45,6 @@ _RESOLVED_GAPS = 2.5
 _WORSE = 0.01
 
 
-@dataclass(frozen=True)
-class Clusters:
-    """Which cells hang together where one replica gives several: labels, each (C,).
-
-    place: cells that count as one place of the ladder though their scales differ (a size at a
-    horizon); size: what is drawn independently, and left out by the jackknife.
-    """
-
-    place: ArrayLike
-    size: ArrayLike
-
-
 def threshold_along_scale(
     scale: ArrayLike,
     successes: ArrayLike,
@@ -77,7 +66,7 @@ def threshold_along_scale(
     do too (by as much as a seed at the worst). With `clusters` it is a delete-one-size jackknife,
     and falls are not tested. The lower asymptote is `guess_rate`, or the lowest mean if that is
     lower (a model that answers nothing scores less than the best constant answer), but at least
-    `psychometric.residual_floor`.
+    `cells.residual_floor`.
     The status is `not monotone` if the accuracy falls back to the level or below it beyond chance
     (`saltus.emerge.monotone`, p < .05, seeded by `seed`). Where means and curve disagree on which
     side of the level an end of the ladder lies, the means reach the level at a smaller size only,
@@ -90,7 +79,7 @@ def threshold_along_scale(
     if not 0 < level < 1:
         raise ValueError(f"level: found {level}, expected a share between 0 and 1")
     cells, size = cells_of(scale, successes, trials, guess_rate, level, axis, clusters)
-    means = psychometric.size_means(cells)
+    means = size_means(cells)
     places = 10**cells.sizes
     if cells.rung is None:
         places = np.unique(axis.ordered(np.asarray(scale, dtype=np.float64)))
@@ -102,7 +91,7 @@ def threshold_along_scale(
 
 
 def _along(
-    cells: psychometric.Cells,
+    cells: Cells,
     places: FloatArray,
     means: FloatArray,
     guess_rate: float,
@@ -245,7 +234,7 @@ def _with_width(base: Threshold, intervals: Intervals, crossings: Crossings) -> 
 
 def _with_n50(
     result: Threshold,
-    cells: psychometric.Cells,
+    cells: Cells,
     fit: psychometric.CurveFit,
     intervals: Intervals,
     places: FloatArray,
@@ -277,58 +266,3 @@ def _fall_text(axis: Axis, places: FloatArray, means: FloatArray, start: int, en
         return f"the {axis.last} does worse ({means[end]:.2f}) than a {axis.earlier} one ({best})"
     fallen = f"{means[end]:.2f} at {axis.text(float(places[end]))}"
     return f"the mean accuracy falls from {best} to {fallen}"
-
-
-def checked(
-    scale: ArrayLike, successes: ArrayLike, trials: ArrayLike
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return scale, successes and trials as arrays (C,); ValueError says what is impossible."""
-    arrays = [np.asarray(values, dtype=np.float64) for values in (scale, successes, trials)]
-    scales, hits, total = arrays
-    if scales.ndim != 1 or scales.size == 0 or not scales.shape == hits.shape == total.shape:
-        shapes = ", ".join(str(array.shape) for array in arrays)
-        raise ValueError(f"scale, successes, trials: found shapes {shapes}, expected one (C,)")
-    if not (scales > 0).all():
-        raise ValueError("scale: found a value that is not positive")
-    if not ((hits >= 0) & (hits <= total) & (total > 0)).all():
-        raise ValueError("successes: found a count outside [0, trials], or no trials")
-    return scales, hits, total
-
-
-def cells_of(
-    scale: ArrayLike,
-    successes: ArrayLike,
-    trials: ArrayLike,
-    guess_rate: float,
-    level: float,
-    axis: Axis = SIZE,
-    clusters: Clusters | None = None,
-) -> tuple[psychometric.Cells, IntArray | None]:
-    """Cells in a canonical order, so that the order of rows cannot matter, and their sizes."""
-    scales, hits, total = checked(scale, successes, trials)
-    log_scale = np.log10(axis.ordered(scales))
-    place = size = None
-    if clusters is not None:
-        index = np.unique(np.asarray(clusters.place), return_inverse=True)[1]
-        size = np.unique(np.asarray(clusters.size), return_inverse=True)[1].astype(np.int64)
-        if not index.shape == size.shape == log_scale.shape:
-            raise ValueError(f"clusters: expected labels of shape {log_scale.shape}")
-        centre = np.bincount(index, log_scale) / np.bincount(index)
-        place = np.argsort(np.argsort(centre, kind="stable"))[index].astype(np.int64)
-    order = np.lexsort((total, hits, axis.ordered(scales)))
-    cells = psychometric.Cells(
-        log_scale[order],
-        hits[order],
-        total[order],
-        guess=0.0,
-        rung=None if place is None else place[order],
-    )
-    means = psychometric.size_means(cells)
-    floor = psychometric.residual_floor(cells)
-    cells = replace(
-        cells,
-        guess=float(min(max(min(guess_rate, means.min()), floor), level)),
-        level=level,
-        lapse_free=psychometric.plateau_sizes(cells) >= 2,
-    )
-    return cells, None if size is None else size[order]

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from saltus.emerge import censored
+from saltus.emerge.cells import checked
 from saltus.emerge.outcome import (
     Threshold,
     above_largest,
@@ -22,7 +23,7 @@ from saltus.emerge.outcome import (
     undecided,
 )
 from saltus.emerge.scores import wilson
-from saltus.emerge.threshold import ALPHA, checked
+from saltus.emerge.threshold import ALPHA
 
 FloatArray = NDArray[np.float64]
 
