@@ -157,6 +157,9 @@ def test_a_model_probed_is_drawn_beside_a_family(
     given = ["figures", str(finished), "--only", "law-fit", "--out", "drawn", "--models"]
     assert main([*given, str(folder)]) == 0
     assert (place / "drawn" / "other-models.svg").read_text().startswith("<?xml")
+    alone = [*given[:3], "other-models", "--out", "alone", "--models", str(folder)]
+    assert main(alone) == 0
+    assert {path.stem for path in (place / "alone").iterdir()} == {"other-models"}
     capsys.readouterr()
     assert main([*given, "small"]) == 2
     said = capsys.readouterr().err

@@ -1,6 +1,7 @@
 """What is exported is what transformers computes with, through the command line and back."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,24 @@ def test_without_a_tokenizer_the_model_alone_is_written(
     assert main(["export", str(tmp_path / "a.safetensors"), str(tmp_path / "b" / "out")]) == 0
     written = {path.name for path in (tmp_path / "b" / "out").iterdir()}
     assert written == {"config.json", "model.safetensors"}
-    assert "no --tokenizer" in capsys.readouterr().err
+    assert "no tokenizer beside" in capsys.readouterr().err
     config = json.loads((tmp_path / "b" / "out" / "config.json").read_text())
     assert config == json.loads(json.dumps(qwen3_config(SHAPE, None)))
     assert len(load_file(tmp_path / "b" / "out" / "model.safetensors")) == 2 + 11 * SHAPE.depth
+
+
+def test_the_tokenizer_of_the_results_goes_with_a_checkpoint(
+    exported: tuple[Path, torch.Tensor], corpus_folder: Path, tmp_path: Path
+) -> None:
+    folder, _ = exported
+    block = tmp_path / "results" / "train" / "s1" / "block0"
+    block.mkdir(parents=True)
+    shutil.copy(folder.parent / "model.safetensors", block / "seed0-h64.safetensors")
+    shutil.copytree(corpus_folder / "tokenizer", tmp_path / "results" / "tokenizer")
+    arguments = [str(block / "seed0-h64.safetensors"), str(tmp_path / "out")]
+    assert main(["export", *arguments]) == 0
+    for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
 
 
 @pytest.mark.parametrize("problem", ["missing", "not safetensors", "foreign", "tokenizer", "out"])
@@ -128,7 +143,9 @@ def test_what_cannot_be_exported_is_told_in_one_line(
         save_checkpoint(checkpoint, random_row(SHAPE), SHAPE)
         out.write_text("in the way")
     assert main(["export", str(checkpoint), str(out), *options]) == 2
-    error = [line for line in capsys.readouterr().err.splitlines() if "no --tokenizer" not in line]
+    error = [
+        line for line in capsys.readouterr().err.splitlines() if "no tokenizer beside" not in line
+    ]
     assert len(error) == 1
     assert str(tmp_path) in error[0] or "tokenizer.json" in error[0]
     assert not out.is_dir()

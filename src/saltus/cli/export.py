@@ -11,11 +11,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("checkpoint", type=Path, help="a checkpoint that training wrote")
     parser.add_argument("out", type=Path, metavar="OUT_DIR", help="the folder to write")
-    parser.add_argument("--tokenizer", type=Path, help="the study's tokenizer.json")
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FILE",
+        help="the study's tokenizer.json (default: that of the results the checkpoint lies in)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write `config.json`, `model.safetensors` and, with `--tokenizer`, the tokenizer.
+    """Write `config.json`, `model.safetensors` and the tokenizer.
 
     Raises `SaltusError` if the checkpoint is none of saltus, or the tokenizer is not its own.
     """
@@ -36,17 +41,18 @@ def run(options: argparse.Namespace) -> None:
     except (SafetensorError, TypeError, KeyError, ValueError) as error:
         raise SaltusError(f"{options.checkpoint}: not a checkpoint of saltus") from error
 
-    tokenizer = None
-    if options.tokenizer is None:
+    tokenizer, path = None, options.tokenizer or tokenizer_beside(options.checkpoint)
+    if path is None:
         print(
-            "saltus export: no --tokenizer given; the folder will hold the model alone",
+            f"saltus export: no tokenizer beside {options.checkpoint}; the folder will hold the "
+            "model alone, or name one with --tokenizer",
             file=sys.stderr,
         )
     else:
-        tokenizer = TextTokenizer.load(options.tokenizer)
+        tokenizer = TextTokenizer.load(path)
         if tokenizer.vocabulary_size != shape.vocabulary:
             raise SaltusError(
-                f"{options.tokenizer}: found {tokenizer.vocabulary_size} ids, "
+                f"{path}: found {tokenizer.vocabulary_size} ids, "
                 f"expected the checkpoint's {shape.vocabulary}"
             )
 
@@ -66,3 +72,12 @@ def run(options: argparse.Namespace) -> None:
                 "clean_up_tokenization_spaces": False,
             },
         )
+
+
+def tokenizer_beside(checkpoint: Path) -> Path | None:
+    """Return the tokenizer of the results that `train/SIZE/BLOCK/NAME` lies in; None without."""
+    parents = checkpoint.absolute().parents
+    if len(parents) < 4 or parents[2].name != "train":
+        return None
+    path = parents[3] / "tokenizer" / "tokenizer.json"
+    return path if path.is_file() else None

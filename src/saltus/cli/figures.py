@@ -37,7 +37,10 @@ def run(options: argparse.Namespace) -> None:
     tables = load_tables(options.directory)
     out = options.out or options.directory / "figures"
     beside = None if options.models is None else _beside(options.models)
-    for path in draw_all(tables, out, only=options.only):
+    only = options.only
+    if beside is not None and only is not None:  # with models their figure is drawn in any case
+        only = [name for name in only if name != other_models.NAME]
+    for path in draw_all(tables, out, only=only):
         print(path)
     if beside is not None:
         for path in save(other_models.draw(tables, *beside), out, other_models.NAME):
