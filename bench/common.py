@@ -326,12 +326,17 @@ def shown(value: Any) -> Any:
     return f"{value:.5g}" if isinstance(value, float) else value
 
 
-def rows_of(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the rows of a table by size and mode, none if there is no table yet."""
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a table as text, none if there is no table yet."""
     if not path.exists():
-        return {}
+        return []
     with path.open(newline="") as stream:
-        return {(row["size"], row["mode"]): row for row in csv.DictReader(stream)}
+        return list(csv.DictReader(stream))
+
+
+def rows_of(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the rows of a table by size and mode."""
+    return {(row["size"], row["mode"]): row for row in read_csv(path)}
 
 
 def provenance(script: str, *roots: str) -> dict[str, str]:

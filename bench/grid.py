@@ -9,7 +9,8 @@ starting a process is counted. The peer's tokens are rows of the same mixture, w
 seed beforehand; the losses are of the same held-out text, scored afterwards. Neither is counted.
 
 Every job leaves a JSON file in the work folder and is not run again, so the bench can be stopped.
-Writes bench/grid.csv (a row per size and horizon) and bench/grid-summary.csv.
+Writes bench/grid.csv (a row per size and horizon) and bench/grid-summary.csv, beside the rows of
+other studies and peers.
 """
 
 import argparse
@@ -310,6 +311,13 @@ def side_by_side(ours: pd.DataFrame, peer: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns={"ours_loss_count": "ours_n", "peer_loss_count": "peer_n"})
 
 
+def write_beside(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows of one study and peer to a table, in the place of older ones of the two alone."""
+    pair = (rows[0]["study"], rows[0]["peer"])
+    kept = [row for row in common.read_csv(path) if (row["study"], row["peer"]) != pair]
+    common.write_csv(path, [*kept, *rows])
+
+
 def main() -> None:
     """Run both sides, score them, and write both tables."""
     parser = argparse.ArgumentParser(description="A study's whole grid against a run per point.")
@@ -360,7 +368,7 @@ def main() -> None:
     table = side_by_side(our_runs, peer_runs)
     table.insert(0, "study", study.name)
     table.insert(1, "peer", peer)
-    common.write_csv(given.out / "grid.csv", table.to_dict("records"))
+    write_beside(given.out / "grid.csv", table.to_dict("records"))
     whole = set(given.sizes) == set(study.family.sizes)
     summary = {
         "study": study.name,
@@ -387,7 +395,7 @@ def main() -> None:
         "peak_after_flops": peaks[2],
         **{key: value for key, value in surroundings.items() if key != "cores"},
     }
-    common.write_csv(given.out / "grid-summary.csv", [summary])
+    write_beside(given.out / "grid-summary.csv", [summary])
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     print("\n".join(f"{key:26} {common.shown(value)}" for key, value in summary.items()))
 

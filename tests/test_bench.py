@@ -219,6 +219,18 @@ def test_a_short_run_of_the_rate_writes_its_table(tmp_path: Path) -> None:
     assert float(row["ratio_min"]) <= float(row["ratio_max"])
 
 
+def test_a_grid_leaves_the_rows_of_other_peers(modules: SimpleNamespace, tmp_path: Path) -> None:
+    path, write = tmp_path / "grid.csv", modules.grid.write_beside
+    write(path, [{"study": "a", "peer": "nanogpt", "loss": 1.0}])
+    write(
+        path,
+        [{"study": "a", "peer": "ours", "loss": 2.0}, {"study": "a", "peer": "ours", "loss": 3.0}],
+    )
+    write(path, [{"study": "a", "peer": "nanogpt", "loss": 4.0}])
+    found = [(row["peer"], float(row["loss"])) for row in modules.common.read_csv(path)]
+    assert found == [("ours", 2.0), ("ours", 3.0), ("nanogpt", 4.0)]
+
+
 def test_the_usual_grid_has_4500_starts_and_its_objective_is_ours(modules: SimpleNamespace) -> None:
     law, chinchilla = modules.law, modules.chinchilla
     starts = chinchilla.starts()
