@@ -32,6 +32,7 @@ ANALYSIS = {
         "saltus.calibrate.summary",
         "saltus.calibrate.sizes",
         "saltus.calibrate.scaling",
+        "saltus.calibrate.deltas",
         "saltus.law.plain",
     ),
     "figures": ("saltus.figure.catalogue",),
@@ -43,6 +44,7 @@ ANALYSIS = {
 CALIBRATION_TABLES = (
     "calibration",
     "calibration_shift",
+    "calibration_deltas",
     "reliability",
     "calibration_sizes",
     "reliability_curves",

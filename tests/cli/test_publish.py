@@ -58,6 +58,7 @@ ANOTHER = '{"machine": "another"}\n'
 def test_needs_what_figures_and_report_of_a_study_cite() -> None:
     read = {"runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability"}
     read |= {"calibration_sizes", "reliability_curves", "risk_curves", "seeds", "breakdown"}
+    read |= {"calibration_deltas"}
     assert read | {"foretold", "calibration_shift"} == {
         name.removeprefix("tables/").removesuffix(".parquet")
         for name in NEEDED

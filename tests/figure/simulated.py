@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from saltus.calibrate.deltas import CHANGED
 from saltus.calibrate.scaling import summarise_scaling
 from saltus.emerge.seeds import seed_table
 from saltus.figure.tables import Tables
@@ -35,6 +36,7 @@ def loss_of(params_total: Any, tokens: Any) -> Any:
 TABLES = (
     "runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability",
     "calibration_sizes", "reliability_curves", "risk_curves", "seeds", "breakdown",
+    "calibration_deltas",
 )  # fmt: skip
 
 
@@ -64,6 +66,7 @@ def simulate(
         calibration=calibration,
         reliability=_reliability(rng, runs),
         calibration_sizes=_by_size(rng, runs),
+        calibration_deltas=_deltas(runs),
         reliability_curves=_curves_of_confidence(runs),
         risk_curves=_risks(runs),
         seeds=seed_table(scores),
@@ -286,6 +289,23 @@ def _calibration(rng: Any, runs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataF
                     "overconfidence_low": gap - 0.02, "overconfidence_high": gap + 0.02,
                     "brier_low": 0.17, "brier_high": 0.19,
                 })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _deltas(runs: pd.DataFrame) -> pd.DataFrame:
+    """Give every error the change .01 per step of severity, known to a tenth of that."""
+    rows = []
+    for size, params in _ladder(runs):
+        for level, shift, severity in (("token", "noise", 3), ("answer", "longer", 1)):
+            for tempered in (False, True):
+                for error in CHANGED:
+                    change = 0.01 * severity
+                    rows.append({
+                        "size": size, "params_nonembedding": params, "level": level,
+                        "tempered": tempered, "shift": shift, "severity": severity,
+                        "error": error, "delta": change, "low": 0.9 * change,
+                        "high": 1.1 * change, "num_seeds": 5, "num_dropped": 0,
+                    })  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -117,6 +117,16 @@ def test_seeds_and_kinds_of_problems_are_told_as_their_tables_have_them(tables: 
     assert [part.split()[0] for part in by.rows[0][2:]] == [f"{mean:.2f}" for mean in means]
 
 
+def test_what_a_shift_changes_is_told_of_every_error_with_its_interval(tables: Tables) -> None:
+    made = next(grid for grid in confidence_grids(tables) if grid.title == "What a shift changes")
+    assert [row[:3] for row in made.rows] == [
+        ("next token", "1", "noise 3"), ("next token", "fitted", "noise 3"),
+        ("whole answer", "1", "longer"), ("whole answer", "fitted", "longer"),
+    ]  # fmt: skip
+    assert set(made.rows[0][3:]) == {"+0.030 [0.027, 0.033]"} and len(made.heads) == 3 + 11
+    assert made.heads[6] == "floor of ECE"
+
+
 def test_a_small_study_says_undecided() -> None:
     small = simulate(num_sizes=3, num_seeds=1, horizons=(65_536,), tasks=("add_2",), diverged=(),
                      fitted=False, rates=False)  # fmt: skip
@@ -236,7 +246,7 @@ def test_the_answer_on_confidence_tells_scale_and_shift(tables: Tables) -> None:
     assert f"by up to {words.with_interval(worst['overconfidence'], ends)} ({name})" in told
 
 
-def test_every_error_stands_beside_its_floor_and_its_change_under_shift(tables: Tables) -> None:
+def test_every_error_stands_beside_its_floor_and_under_every_shift(tables: Tables) -> None:
     by_title = {grid.title: grid for grid in confidence_grids(tables)}
     errors = by_title["Calibration"].rows
     assert len(errors) == 4 * 2 * 2  # sizes, levels, temperatures
@@ -244,9 +254,11 @@ def test_every_error_stands_beside_its_floor_and_its_change_under_shift(tables: 
     under = by_title["Confidence under shift"].rows
     rows = tables.calibration_sizes
     rows = rows[(rows["size"] == tables.sizes()[-1]) & (rows["level"] == "token")]
-    rows = rows[~rows["tempered"].astype(bool)].set_index(["severity", "shift"])["overconfidence"]
-    change = rows[1, "noise"] - rows[rows.index.get_level_values("shift").isna()].iloc[0]
-    assert f"{change:+.3f}".replace("-", "−") == under[0][5] and under[0][2] == "noise 1"
+    rows = rows[~rows["tempered"].astype(bool)].set_index(["severity", "shift"])
+    noisy = rows.loc[(1, "noise")]
+    ends = [noisy["overconfidence_low"], noisy["overconfidence_high"]]
+    assert under[0][2] == "noise 1"
+    assert under[0][4] == words.with_interval(noisy["overconfidence"], ends)
     slopes = by_title["Calibration along scale"].rows
     assert {row[2] for row in slopes} >= {"over-confidence", "smooth ECE", "its floor", "NLL"}
     assert len(by_title["Which comes first, being right or being sure?"].rows) >= 4

@@ -14,6 +14,7 @@ DERIVED = [
             "calibration_sizes",
             "reliability_curves",
             "risk_curves",
+            "calibration_deltas",
             "seeds",
             "breakdown",
         ],

@@ -20,6 +20,7 @@ TABLES = (
     "thresholds",
     "calibration",
     "calibration_shift",
+    "calibration_deltas",
     "reliability",
     "calibration_sizes",
     "reliability_curves",

@@ -229,6 +229,7 @@ def thresholds(options: argparse.Namespace) -> None:
 def calibration(options: argparse.Namespace) -> None:
     """Measure calibration: `--input` is tokens, items, runs."""
     from saltus.calibrate import sizes, summary
+    from saltus.calibrate.deltas import shift_deltas
     from saltus.calibrate.scaling import summarise_scaling
     from saltus.law.plain import plain
 
@@ -238,9 +239,11 @@ def calibration(options: argparse.Namespace) -> None:
     domains = options.spec["training_domains"]
     errors = summary.summarise_calibration(tokens, items, runs, domains=domains)
     pools = sizes.pools(tokens, items, runs, domains)
+    under_shift = summary.summarise_shift(tokens, items, runs)
     made = {
         "calibration": errors,
-        "calibration_shift": summary.summarise_shift(tokens, items, runs),
+        "calibration_shift": under_shift,
+        "calibration_deltas": shift_deltas(errors, under_shift),
         "reliability": summary.summarise_reliability(tokens, items, runs, domains=domains),
         "calibration_sizes": sizes.size_errors(pools),
         "reliability_curves": sizes.size_curves(pools),

@@ -45,6 +45,10 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
         "excess_aurc_low", "excess_aurc_high", "smooth_ece", "smooth_ece_low", "smooth_ece_high",
         "floor_smooth_ece", "ece", "ece_low", "ece_high", "floor_ece",
     ),
+    "calibration_deltas": (
+        "size", "level", "tempered", "shift", "severity", "error", "delta", "low", "high",
+        "num_seeds",
+    ),
     "reliability_curves": (
         "size", "level", "tempered", "at", "accuracy", "low", "high", "density",
     ),
@@ -75,6 +79,7 @@ class Tables:
     calibration: pd.DataFrame
     reliability: pd.DataFrame
     calibration_sizes: pd.DataFrame
+    calibration_deltas: pd.DataFrame
     reliability_curves: pd.DataFrame
     risk_curves: pd.DataFrame
     seeds: pd.DataFrame
