@@ -31,6 +31,8 @@ lint: $(VENV)/installed-test
 	@# The environment is the one of this Makefile: rules name no conda environment of their own.
 	@$(SNAKEMAKE) --lint > $(VENV)/lint.log 2>&1; grep -q '^    \* ' $(VENV)/lint.log || { cat $(VENV)/lint.log; exit 1; }
 	@! grep '^    \* ' $(VENV)/lint.log | grep -v 'Specify a conda environment'
+	@# A merge that was never finished.
+	@! grep -rnE '^(<<<<<<<|>>>>>>>) ' README.md docs src tests bench workflow studies config.yaml
 
 format: $(VENV)/installed-test
 	$(VENV)/bin/ruff check --fix src tests bench

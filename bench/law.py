@@ -19,7 +19,6 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
 import argparse
-import csv
 import json
 import sys
 import time
@@ -354,8 +353,7 @@ def main() -> None:
     common.pin(given.core)
     rows: list[dict[str, Any]] = []
     if given.only is not None:
-        with given.out.open(newline="") as stream:
-            kept = [row for row in csv.DictReader(stream) if "bootstraps" not in row["part"]]
+        kept = [row for row in common.read_csv(given.out) if "bootstraps" not in row["part"]]
         write(given.out, kept + all_bootstraps(given))
         return
     for num in given.rows:

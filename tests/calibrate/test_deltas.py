@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from saltus.calibrate.deltas import CHANGED, shift_deltas
+from saltus.calibrate.deltas import COMPARED, shift_deltas
 from saltus.errors import TableError
 
 
@@ -14,13 +14,13 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
     rng = np.random.default_rng(0)
     rows = [
         {"run": f"{size}-seed{seed}", "size": size, "params_nonembedding": params,
-         "level": "answer", "tempered": tempered, **{name: rng.normal() for name in CHANGED}}
+         "level": "answer", "tempered": tempered, **{name: rng.normal() for name in COMPARED}}
         for size, params in (("s1", 10), ("s2", 20)) for seed in range(5)
         for tempered in (False, True)
     ]  # fmt: skip
     before = pd.DataFrame(rows)
     under = [
-        before.assign(shift=shift, severity=1, **{n: rng.normal(size=len(before)) for n in CHANGED})
+        before.assign(shift=shift, severity=1, **{n: rng.normal(size=20) for n in COMPARED})
         for shift in ("longer", "phrasing")
     ]
     return before, pd.concat(under, ignore_index=True)
@@ -29,7 +29,7 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_changes_are_paired_by_seed_as_in_scipy() -> None:
     before, under = tables()
     found = shift_deltas(before, under.sample(frac=1, random_state=1))
-    assert len(found) == 2 * 2 * 2 * len(CHANGED)
+    assert len(found) == 2 * 2 * 2 * len(COMPARED)
     for row in found.to_dict("records"):
         cells = [
             table[(table["size"] == row["size"]) & (table["tempered"] == row["tempered"])]

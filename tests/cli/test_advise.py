@@ -53,6 +53,31 @@ def test_the_command_prints_and_writes(laws: Path, capsys: pytest.CaptureFixture
     assert "beyond the table" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("interval", ["bootstrap", "profile"])
+def test_a_form_s_own_a_and_the_exponent_of_allocation_are_two(
+    interval: str, laws: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The over-training law has a coefficient a, and N* of it grows as C to another a."""
+    out = laws.with_name(f"over-{interval}.json")
+    words = ["law", str(laws.with_name("table.csv")), "--form", "over-training", "--json", str(out)]
+    words += ["--interval", interval, "--bootstrap", "100", "--loss", "squared"]
+    assert main(words) == 0
+    found = json.loads(out.read_text())
+    assert found["parameters"]["a"] > 1 > found["allocation"]["a"] > 0
+    low, high = found["intervals"]["a"]
+    assert low <= found["parameters"]["a"] <= high
+    if interval == "profile":
+        assert found["allocation"]["interval"] is None
+        assert found["interval_notes"]["allocation"].startswith("none: a profile")
+        return
+    for name, value in (("a", found["parameters"]["a"]), ("allocation", found["allocation"]["a"])):
+        advice = laws.with_name("advice.json")
+        asked = ["advise", str(out), "--budget", "1e21", "--parameter", name]
+        assert main([*asked, "--json", str(advice)]) == 0
+        assert json.loads(advice.read_text())["value"] == pytest.approx(value)
+    capsys.readouterr()
+
+
 def test_the_exponent_of_allocation_can_be_asked_for(
     laws: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

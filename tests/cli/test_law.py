@@ -108,7 +108,9 @@ def test_forms_in_one_variable_are_held_to_its_largest_values(
     assert largest["mean_absolute_error_percent"] < largest["baseline_error_percent"]
     assert found["allocation"] is None
     assert found["allocation_reason"].startswith(f"power is a law of {variable} alone")
-    assert "predicted" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"largest {variable} " in told or "largest size " in told
+    assert "power (chosen) " in told
 
 
 def test_kaplan_s_law_has_an_allocation(tmp_path: Path) -> None:

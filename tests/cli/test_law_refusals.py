@@ -95,7 +95,8 @@ def test_a_bad_table_gets_one_line(
         (("--seed", "-1"), "--seed: found '-1', expected a whole number from 0 on"),
         (("--where", "@pd.io.common.os.system('true')"), "expected a condition on columns alone"),
         (("--where", "N = 1"), 'found "N = 1", which sets a value; to compare, write =='),
-        (("--where", "N > 1 and D = 3"), "a single '=' sets a value; to compare, write =="),
+        (("--where", "N > 1 and D = 3"), "a single '=' sets a value; to compare, write == ("),
+        (("--where", "loss == 'a=b' and M > 3"), "name 'M' is not defined"),
         (("--where", "N >= 1 and D <= 3"), "0 rows after 64 dropped (where)"),
         (("--counts", "params=D"), "--counts: found 'params=D', expected it with --conventions"),
         (

@@ -42,7 +42,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[s
     return said.out, said.err
 
 
-def test_the_published_sweep_gives_the_rule_of_the_default_study(
+def test_the_default_study_s_rates_are_those_of_the_published_sweep(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["sweep", str(PUBLISHED)]) == 0

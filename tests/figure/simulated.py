@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from saltus.calibrate.deltas import CHANGED
+from saltus.calibrate.deltas import COMPARED
 from saltus.calibrate.scaling import summarise_scaling
 from saltus.emerge.seeds import seed_table
 from saltus.figure.tables import Tables
@@ -298,7 +298,7 @@ def _deltas(runs: pd.DataFrame) -> pd.DataFrame:
     for size, params in _ladder(runs):
         for level, shift, severity in (("token", "noise", 3), ("answer", "longer", 1)):
             for tempered in (False, True):
-                for error in CHANGED:
+                for error in COMPARED:
                     change = 0.01 * severity
                     rows.append({
                         "size": size, "params_nonembedding": params, "level": level,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from saltus.errors import TableError
-from saltus.law.checks import cut_offs, seed_percent
+from saltus.law.checks import cut_offs
 from saltus.law.forms import Chinchilla, Kaplan
 from saltus.law.plain import plain
 from saltus.law.solve import HUBER
@@ -148,7 +148,8 @@ def test_residuals_stand_beside_the_spread_of_seeds(make_runs: MakeRuns) -> None
     worse = summarise_chinchilla(moved_runs, {}, HUBER, 0)[0]["residuals"]
     assert worse["seed_percent"] == pytest.approx(residuals["seed_percent"], rel=1e-9)
     assert worse["rms_percent"] > 1.5 * worse["seed_percent"]
-    assert seed_percent(make_runs(sizes=4, seeds=1)) is None
+    alone = summarise_chinchilla(make_runs(sizes=6, seeds=1), {}, HUBER, 0)[0]["residuals"]
+    assert alone["seed_percent"] is None
 
 
 def test_a_cut_off_is_varied(make_runs: MakeRuns) -> None:

@@ -123,8 +123,8 @@ def test_what_a_shift_changes_is_told_of_every_error_with_its_interval(tables: T
         ("next token", "1", "noise 3"), ("next token", "fitted", "noise 3"),
         ("whole answer", "1", "longer"), ("whole answer", "fitted", "longer"),
     ]  # fmt: skip
-    assert set(made.rows[0][3:]) == {"+0.030 [0.027, 0.033]"} and len(made.heads) == 3 + 11
-    assert made.heads[6] == "floor of ECE"
+    assert set(made.rows[0][4:]) == {"+0.030 [0.027, 0.033]"} and len(made.heads) == 4 + 11
+    assert made.heads[7] == "floor of ECE" and made.rows[0][3] == "5"
 
 
 def test_a_small_study_says_undecided() -> None:

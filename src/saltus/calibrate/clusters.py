@@ -2,9 +2,13 @@
 
 Rows of a cluster err alike. Inside a bin that multiplies the variance of its gap; across bins a
 cluster is off in one direction, so that the mean gap scatters more than its bins do by themselves,
-and an error of one sign with it.
+and an error of one sign with it. With r the rows' gaps less the means of their bins, n rows, K
+clusters k and bins j,
 
-Legend: K clusters.
+    effect = K / (K - 1) · Σ_kj (Σ r in k and j)² / Σ r²                (Kish 1965), 1 at least
+    common² = (K / (K - 1) · Σ_k (Σ r in k)² - effect · Σ r²) / n²      0 at least
+
+the first part of which is the cluster-robust variance of the mean gap (Liang and Zeger 1986).
 """
 
 from dataclasses import dataclass
@@ -38,7 +42,10 @@ ALONE = Clustering()
 def clustering_of(
     cells: Cells, group: IntArray, num_groups: int, correct: FloatArray, confidence: FloatArray
 ) -> Clustering:
-    """Return what clusters add to rows (n,) of groups `group` (n,), numbered below `num_groups`."""
+    """Return what clusters add to rows (n,) of groups `group` (n,), numbered below `num_groups`.
+
+    Nothing if there is one group alone, of which no variance can be told.
+    """
     bins = cells.mass_bin[cells.cell]
     gap = correct - confidence
     count = np.bincount(bins).astype(np.float64)

@@ -6,10 +6,12 @@
 
 import csv
 import math
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 
 OF_SIZES = "sizes"  # the design of slopes and lags
+FEWER = 3  # times fewer predictions or clusters than simulated: no share is quoted
 
 
 @lru_cache
@@ -19,11 +21,32 @@ def rows() -> tuple[dict[str, str], ...]:
     return tuple(csv.DictReader(text.splitlines()))
 
 
-def coverage_of(num_rows: int, *, clustered: bool) -> dict[str, tuple[float, float]]:
-    """Return the least and the largest simulated coverage of each error over all truths.
+@dataclass(frozen=True)
+class Held:
+    """The least and the largest simulated coverage of each error over all truths of one design.
 
-    Of the design nearest to `num_rows` predictions, with or without clusters.
+    The design has `num_rows` predictions in `num_clusters`; `reason` says why nothing is quoted.
     """
+
+    num_rows: int
+    num_clusters: int
+    shares: dict[str, tuple[float, float]]
+    reason: str = ""
+
+    @property
+    def design(self) -> str:
+        """Return the design in words."""
+        if self.num_clusters == self.num_rows:
+            return f"{self.num_rows:,} predictions"
+        return f"{self.num_rows:,} predictions in {self.num_clusters:,} clusters"
+
+
+def coverage_of(num_rows: int, num_clusters: int | None) -> Held:
+    """Return what was simulated nearest to `num_rows` predictions in `num_clusters` (None: none).
+
+    Without shares below a third of the design's rows or clusters: there intervals may hold less.
+    """
+    clustered = num_clusters is not None
     fitting = [
         row for row in rows()
         if row["design"] != OF_SIZES and (row["clusters"] != row["n"]) == clustered
@@ -31,8 +54,16 @@ def coverage_of(num_rows: int, *, clustered: bool) -> dict[str, tuple[float, flo
     nearest = min(
         {int(row["n"]) for row in fitting}, key=lambda n: abs(math.log(n) - math.log(num_rows))
     )
+    of_design = [row for row in fitting if int(row["n"]) == nearest]
+    clusters = int(of_design[0]["clusters"])
     found: dict[str, list[float]] = {}
-    for row in fitting:
-        if int(row["n"]) == nearest:
-            found.setdefault(row["quantity"], []).append(float(row["coverage"]))
-    return {name: (min(shares), max(shares)) for name, shares in found.items()}
+    for row in of_design:
+        found.setdefault(row["quantity"], []).append(float(row["coverage"]))
+    shares = {name: (min(each), max(each)) for name, each in found.items()}
+    held = Held(nearest, clusters, shares)
+    here = num_rows if num_clusters is None else num_clusters
+    if here * FEWER < clusters:
+        what = "predictions" if num_clusters is None else "clusters"
+        reason = f"simulated with {clusters:,} {what}, not with as few as {here:,}"
+        return replace(held, shares={}, reason=reason)
+    return held

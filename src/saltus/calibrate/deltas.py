@@ -14,7 +14,8 @@ from scipy import stats
 from saltus.calibrate.scaling import ERRORS
 from saltus.emerge.scores import require_columns
 
-CHANGED = ("accuracy", *ERRORS, "ece_equal_mass", "aurc")
+COMPARED = ("accuracy", *ERRORS, "ece_equal_mass", "aurc")
+"""The errors, floors among them, whose change is told."""
 KEY = ["run", "level", "tempered"]
 DELTA_COLUMNS = (
     "size", "params_nonembedding", "level", "tempered", "shift", "severity", "error", "delta",
@@ -31,18 +32,18 @@ def shift_deltas(calibration: pd.DataFrame, shifted: pd.DataFrame) -> pd.DataFra
     95 % t interval, null below two seeds; `num_dropped` counts seeds of which either error is
     null. Raises TableError for a missing column.
     """
-    require_columns(calibration, "calibration", (*KEY, *CHANGED))
+    require_columns(calibration, "calibration", (*KEY, *COMPARED))
     require_columns(
         shifted, "calibration_shift",
-        (*KEY, "size", "params_nonembedding", "shift", "severity", *CHANGED),
+        (*KEY, "size", "params_nonembedding", "shift", "severity", *COMPARED),
     )  # fmt: skip
-    before = calibration[[*KEY, *CHANGED]]
+    before = calibration[[*KEY, *COMPARED]]
     pairs = shifted.merge(before, on=KEY, how="left", suffixes=("", "_before"), validate="m:1")
     by = ["params_nonembedding", "size", "level", "tempered", "shift", "severity"]
     rows: list[dict[str, Any]] = []
     for key, cell in pairs.groupby(by, sort=True):
         about = dict(zip(by, key, strict=True))
-        for error in CHANGED:
+        for error in COMPARED:
             change = (cell[error] - cell[f"{error}_before"]).to_numpy(dtype=np.float64)
             rows.append({**about, "error": error, **_mean(change)})
     return pd.DataFrame(rows, columns=list(DELTA_COLUMNS))

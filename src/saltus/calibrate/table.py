@@ -127,7 +127,7 @@ def _some(frame: pd.DataFrame) -> str:
 def _truths(frame: pd.DataFrame, column: str) -> FloatArray:
     """Return a column of 0 and 1, or true and false, as numbers (n,)."""
     told = "0 or 1"
-    values = between(frame, column, 0, 1, told)
+    values = between(frame, column, 0, 1, told, truth=True)
     wrong = (values != 0) & (values != 1)
     if wrong.any():
         at = int(np.argmax(wrong))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from saltus.cli.law_text import aligned, digits
+from saltus.cli.lines import aligned, digits
 from saltus.cli.outputs import check_outputs
 from saltus.cli.parser import whole
 from saltus.errors import SaltusError, TableError

@@ -7,11 +7,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from saltus.calibrate.coverage import coverage_of
+from saltus.calibrate.coverage import Held, coverage_of
 from saltus.calibrate.measure import BOOTSTRAPS, Measured, measure
 from saltus.calibrate.table import Columns, Group, read_groups, warnings_of
 from saltus.cli.foreign import read_foreign
-from saltus.cli.law_text import aligned
+from saltus.cli.lines import aligned
 from saltus.cli.outputs import check_outputs, check_picture, write_picture
 from saltus.errors import SaltusError, TableError
 from saltus.files import write_json
@@ -94,22 +94,30 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _entry(group: Group, measured: Measured) -> dict[str, Any]:
-    held = coverage_of(measured.n, clustered=group.cluster is not None)
+    held = _held(group, measured)
     return {
-        "group": group.name, **measured.entry(), "coverage": held, "warnings": warnings_of(group)
+        "group": group.name, **measured.entry(), "coverage": held.shares,
+        "coverage_of": held.reason or held.design, "warnings": warnings_of(group),
     }  # fmt: skip
+
+
+def _held(group: Group, measured: Measured) -> Held:
+    """Return the simulated coverage of a group's design."""
+    return coverage_of(measured.n, None if group.cluster is None else measured.num_clusters)
 
 
 def _told(group: Group, found: Measured) -> list[str]:
     """Return what is printed of one group."""
     table = [["", "estimate", "95 %", "floor", "coverage"]]
-    held = coverage_of(found.n, clustered=group.cluster is not None)
+    held = _held(group, found)
     for name, words in ERRORS:
         value = found.brier.total if name == "brier" else float(getattr(found, name))
         ends = found.intervals[name]
         told = ABSENT if ends.low != ends.low else f"[{ends.low:.4f}, {ends.high:.4f}]"
         floor = f"{found.floor[name]:.4f}" if name in found.floor else ""
-        share = "{:.2f} to {:.2f}".format(*held[name]) if told != ABSENT else ""
+        share = ""
+        if told != ABSENT and name in held.shares:
+            share = "{:.2f} to {:.2f}".format(*held.shares[name])
         table.append([words, f"{value:.4f}", told, floor, share])
     clusters = f" in {found.num_clusters} clusters" if group.cluster is not None else ""
     effect = f", design effect {found.design_effect:.2f}" if group.cluster is not None else ""
@@ -124,6 +132,7 @@ def _told(group: Group, found: Measured) -> list[str]:
         f"mean confidence {found.confidence:.4f}",
         *(f"  warning: {each}" for each in warnings_of(group)),
         *(f"  {line}" for line in aligned(table)),
+        f"  coverage: {held.reason or f'as simulated with {held.design}'}",
         f"  Brier: reliability {parts.reliability:.4f}, resolution {parts.resolution:.4f}, "
         f"uncertainty {parts.uncertainty:.4f}, within bins {parts.within:.4f}",
         f"  share that can be answered with at most {'; '.join(gaps)}",

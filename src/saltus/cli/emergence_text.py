@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from saltus.cli.law_text import aligned
+from saltus.cli.lines import aligned
 from saltus.emerge.axis import Axis
 from saltus.emerge.table import Columns, Group
 

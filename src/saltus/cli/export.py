@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write `config.json`, `model.safetensors` and the tokenizer.
+    """Write `config.json`, `model.safetensors` and, where one is found, the tokenizer.
 
     Raises `SaltusError` if the checkpoint is none of saltus, or the tokenizer is not its own.
     """

@@ -96,7 +96,7 @@ def _nll(axes: Axes, group: Group, judged: Mapping[str, Any], limits: tuple[floa
     axes.plot(group.scale, group.nll, "o", color=REPLICA, markersize=5, markeredgecolor="white",
               markeredgewidth=0.6, alpha=0.9, zorder=4, clip_on=False)  # fmt: skip
     means = [float(group.nll[group.scale == place].mean()) for place in places]
-    axes.plot(places, means, color=style.INK, linewidth=1.2, zorder=3)
+    axes.plot(places, means, "_", color=style.INK, markersize=11, markeredgewidth=1.6, zorder=5)
     axes.set_ylim(bottom=0)
 
 

@@ -98,7 +98,9 @@ def _lines(told: Sequence[str]) -> str:
 def _label(rows: Rows, name: str) -> str:
     """Return what an axis shows, with its column where that is not plain: its unit is there."""
     label, column = LABELS.get(name, name), rows.columns.get(ROLE_OF[name], name)
-    return label if column in ROLES[ROLE_OF[name]] else f"{label}, as in column {column}"
+    if column not in ROLES[ROLE_OF[name]]:
+        return f"{label}, as in column {column}"
+    return f"{label} (FLOPs)" if name == "C" else label
 
 
 def _held(rows: Rows, names: Sequence[str]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from saltus.emerge.scores import wilson
 from saltus.figure import style, words
 from saltus.figure.tables import Tables
 
@@ -36,6 +37,7 @@ def draw(tables: Tables) -> Figure:
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("training tokens")
     extra = [
+        Line2D([], [], color=style.FAINT, linewidth=0.8, label="one half"),
         Line2D([], [], color=style.SOFT, linewidth=0.8, alpha=0.7, label="a seed"),
         Line2D([], [], color=style.SOFT, linewidth=2, label="mean of a size"),
     ]
@@ -70,10 +72,13 @@ def caption(tables: Tables) -> str:
     for task, arm in pairs:
         cell = rows[(rows["task"] == task) & (rows["arm"] == arm)]
         best = cell.groupby(["size", "seed"])["exact_match"].max()
-        told.append(f"{words.task(task, arm)} {int((best >= HALF).sum())} of {len(best)}")
+        num = int((best >= HALF).sum())
+        ends = [float(each) for each in wilson(float(num), float(len(best)))]
+        share = f"{num / len(best):.2f} {words.bracket(ends, 2)}" if len(best) else words.ABSENT
+        told.append(f"{words.task(task, arm)} {num} of {len(best)}, {share}")
     return (
         f"Exact match of every seed at {len(horizons)} horizons from "
         f"{words.count(horizons[0])} to {words.count(horizons[-1])} training tokens, each annealed "
         "from the seed's own trunk. Seeds, over all sizes, that give half of the answers right at "
-        f"some horizon: {'; '.join(told)}."
+        f"some horizon, with Wilson's 95 % interval: {'; '.join(told)}."
     )

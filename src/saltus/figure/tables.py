@@ -23,8 +23,8 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     ),
     "thresholds": ("task", "arm", "axis", "size", "status", "estimate", "low", "high", "label"),
     "seeds": (
-        "task", "arm", "size", "params_nonembedding", "num_seeds", "num_learnt", "learnt_low",
-        "learnt_high", "mean", "mean_given_learnt", "spread_given_learnt", "p_value", "reason",
+        "task", "arm", "size", "params_nonembedding", "level", "num_seeds", "num_learnt",
+        "learnt_low", "learnt_high", "spread_given_learnt", "p_value", "reason",
     ),
     "breakdown": (
         "run", "size", "seed", "horizon", "task", "arm", "by", "value", "items", "successes",
@@ -47,7 +47,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     ),
     "calibration_deltas": (
         "size", "level", "tempered", "shift", "severity", "error", "delta", "low", "high",
-        "num_seeds",
+        "num_seeds", "num_dropped",
     ),
     "reliability_curves": (
         "size", "level", "tempered", "at", "accuracy", "low", "high", "density",

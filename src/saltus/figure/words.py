@@ -144,10 +144,14 @@ def width(found: Mapping[str, Any] | None, span: float) -> str:
     """
     if not found:
         return "no width"
-    high = finite(found["high"])
-    ends = [f"{found['low']:.2g}", f"{high:.2g}" if high <= span else f"> {span:.2g}"]
-    wide = f"{found['width']:.2g}" if found["width"] <= span else f"> {span:.2g}"
-    return f"{wide} decades wide [{', '.join(ends)}]"
+
+    def capped(value: Any) -> str:
+        number = finite(value)
+        return f"{number:.2g}" if number <= span else f"> {span:.2g}"
+
+    low, high = capped(found["low"]), capped(found["high"])
+    ends = f"[{low}, {high}]" if low != high else f"[{low}]"
+    return f"{capped(found['width'])} decades wide {ends}"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from saltus.law.allocation import cost_exponents, log_optimum
 from saltus.law.belief import Belief
 from saltus.law.ends import Rule
 from saltus.law.intervals import LARGEST_LOG
+from saltus.law.likelihood import ALLOCATION
 from saltus.law.solve import predict_log
 
 Array = NDArray[np.float64]
@@ -29,7 +30,6 @@ BEYOND = 10.0  # the default target is the optimum at so many budgets
 SPAN = 2.0  # candidates go so far beyond the table, or to the optimum of the budget
 FURTHEST = 1e4  # times the table's largest C: a larger budget is refused
 EDGE = 1e6  # times the table's N and D, either way: no optimum is looked for beyond
-ALLOCATION = "a"  # N* grows as C^a: a parameter of every law in N and D
 NEGLIGIBLE = 1e-12  # standard error below which nothing is left to narrow
 
 
@@ -184,16 +184,18 @@ def _grid(belief: Belief, flops: float) -> tuple[Array, Array, NDArray[np.bool_]
 
 
 def _parameter(belief: Belief, name: str) -> tuple[dict[str, Any], Array]:
-    """Return the value and interval of a parameter or of `a`, and the refits' values (m,).
+    """Return the value and interval of a parameter or of the allocation's exponent a, and the
+    refits' values (m,). A form with a parameter `a` of its own has the exponent as `allocation`.
 
     Those of a parameter are on the report's scale, its value and interval the file's.
     """
-    names = [*belief.form.parameters, ALLOCATION]
+    short = () if "a" in belief.form.parameters else ("a",)
+    names = [*belief.form.parameters, *short, ALLOCATION]
     if name not in names:
         raise TableError(
             f"--parameter: found '{name}', expected {', '.join(names)}{nearest(name, names)}"
         )
-    if name == ALLOCATION:
+    if name in (*short, ALLOCATION):
         powers = belief.form.powers(np.concatenate([belief.theta[None], belief.refits]))
         assert powers is not None
         values, _ = cost_exponents(powers[:, 2], powers[:, 3], belief.cost)

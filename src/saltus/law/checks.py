@@ -18,20 +18,6 @@ MIN_HORIZONS = 3  # B, beta and their sum with E: fewer fix no exponent of token
 Usable = Callable[[int], pd.DataFrame]
 
 
-def seed_percent(runs: pd.DataFrame) -> float | None:
-    """Return the pooled standard deviation of log loss within (size, tokens), in percent.
-
-    What no law can explain: runs that differ in their seed alone. None without a repeated cell.
-    """
-    logs = pd.Series(np.log(runs["loss_text"].to_numpy(dtype=float)), index=runs.index)
-    keys = [runs["size"], runs["tokens"]]
-    freedom = len(runs) - int(logs.groupby(keys).ngroups)
-    if freedom < 1:
-        return None
-    within = logs - logs.groupby(keys).transform("mean")
-    return float(100.0 * np.sqrt((within**2).sum() / freedom))
-
-
 def band(runs: pd.DataFrame, errors: Intervals) -> list[dict[str, Any]]:
     """Return the law's 95 % jackknife band: rows of size, tokens, low, high (nats per token).
 

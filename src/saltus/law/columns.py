@@ -24,17 +24,7 @@ ROLE_OF = {"N": "params", "D": "tokens", "U": "unique", "C": "flops"}
 def parse_columns(text: str | None) -> dict[str, str]:
     """Return role -> column of `params=N,tokens=D,loss=val_loss`; `TableError` in one line."""
     found: dict[str, str] = {}
-    for part in (text or "").split(","):
-        if not part.strip():
-            continue
-        role, equals, column = (piece.strip() for piece in part.partition("="))
-        if not equals or not column:
-            raise TableError(f"--columns: found '{part.strip()}', expected ROLE=COLUMN")
-        if role not in ROLES:
-            raise TableError(
-                f"--columns: found '{role}', expected one of {', '.join(ROLES)}"
-                f"{nearest(role, ROLES)}"
-            )
+    for role, column in _pairs("--columns", text, tuple(ROLES)):
         if role in found:
             raise TableError(f"--columns: found {role} twice, expected each role once")
         found[role] = column
@@ -44,18 +34,23 @@ def parse_columns(text: str | None) -> dict[str, str]:
 def parse_counts(text: str | None) -> dict[str, list[str]]:
     """Return further columns of N and of C, of `params=N_ne,flops=C_6nd`; a role may come again."""
     found: dict[str, list[str]] = {role: [] for role in COUNTED}
-    for part in (text or "").split(","):
-        if not part.strip():
-            continue
-        role, equals, column = (piece.strip() for piece in part.partition("="))
-        if not equals or not column:
-            raise TableError(f"--counts: found '{part.strip()}', expected ROLE=COLUMN")
-        if role not in COUNTED:
-            raise TableError(
-                f"--counts: found '{role}', expected {' or '.join(COUNTED)}{nearest(role, COUNTED)}"
-            )
+    for role, column in _pairs("--counts", text, COUNTED):
         found[role].append(column)
     return found
+
+
+def _pairs(option: str, text: str | None, roles: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the (role, column) of `ROLE=COLUMN,…`; `TableError` names the first that is none."""
+    pairs = []
+    for part in filter(None, (piece.strip() for piece in (text or "").split(","))):
+        role, equals, column = (piece.strip() for piece in part.partition("="))
+        if not equals or not column:
+            raise TableError(f"{option}: found '{part}', expected ROLE=COLUMN")
+        if role not in roles:
+            known = " or ".join(roles) if len(roles) == 2 else f"one of {', '.join(roles)}"
+            raise TableError(f"{option}: found '{role}', expected {known}{nearest(role, roles)}")
+        pairs.append((role, column))
+    return pairs
 
 
 def choose_columns(

@@ -34,9 +34,9 @@ NO_BASELINE = "the next smaller size has no run at the same tokens for every row
 class Comparison:
     """The choice among forms, and its one score on the largest size.
 
-    `largest` is its label, of a `lead` that is a size, or the one variable of forms in one; `made`
-    is the chosen form's forecast, from all smaller sizes, and `score` what came of it. Both are
-    None if no form was chosen.
+    `largest` is the label of the largest size, or of the largest value of the variable that forms
+    in one have; `held_along` says of which. `made` is the chosen form's forecast, from all smaller
+    ones, and `score` what came of it. Both are None if no form was chosen.
     """
 
     choice: Choice
@@ -44,7 +44,7 @@ class Comparison:
     smaller: Sample
     made: Forecast | None
     score: Score | None
-    lead: str = "size"
+    held_along: str = "size"
 
     @property
     def baseline_reason(self) -> str:
@@ -57,7 +57,7 @@ class Comparison:
         """Return the comparison as JSON-able values, the score under `largest`."""
         made, score = self.made, self.score
         largest = {
-            "of": self.lead,
+            "of": self.held_along,
             "size": self.largest,
             "rows": 0 if score is None else len(score.actual),
             "form": self.choice.form and self.choice.form.name,

@@ -23,7 +23,10 @@ from saltus.law.minimise import linearise, minimise, residuals
 Array = NDArray[np.float64]
 
 ROUNDINGS = np.geomspace(1e-1, 1e-10, 10)  # of an absolute loss, in shares of the mean loss
-WIDEST = (0, 2)  # first roundings: the widest has one minimum, into which every start would fall
+FIRST_ROUNDINGS = (
+    0,
+    2,
+)  # first roundings: the widest has one minimum, into which every start would fall
 SNAPS = 5  # Newton steps onto the vertex
 
 
@@ -127,7 +130,7 @@ def descend(
         return _finish(form, table, criterion, weights, log_loss, found, bounds)
     typical = typical_size(log_loss, criterion.raw)
     tried = []
-    for first in WIDEST:
+    for first in FIRST_ROUNDINGS:
         theta, converged = starts, np.ones(len(starts), dtype=bool)
         for share in ROUNDINGS[first:]:
             penalty = criterion.rounded(share * typical)

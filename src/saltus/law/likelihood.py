@@ -30,7 +30,7 @@ from saltus.law.solve import Fit
 
 LEAST_INSIDE = 0.25  # share of Huber residuals that must be within delta
 LOWER = 1e-6  # of W: what a held fit may be below the free one; more tells of another minimum
-ALLOCATION = "a"
+ALLOCATION = "allocation"
 
 
 class NoLikelihoodError(ValueError):

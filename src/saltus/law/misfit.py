@@ -44,7 +44,11 @@ def lack_of_fit(fitted: Fit, rows: Rows) -> dict[str, Any]:
     """Return `status`, `text`, and the test: nulls and a reason where no cell has two rows.
 
     `status` is `does not fit` where residuals are 1.5 times the pure error, else `misfit` where the
-    test says so at .05, else `none seen`; or `cannot say`. `seed_percent` is the pure error.
+    test says so at .05, else `none seen`; or `cannot say`. `cells` are the distinct points of
+    `rows`. `seed_percent` is the pure error, the standard deviation of log losses within cells in
+    percent, and `ratio` the residuals' r.m.s. over it. `f` is the mean square of cells' means about
+    the law over that within cells, with its two degrees of `freedom`, and `p` its p-value by the
+    distribution named in `reference`.
     """
     cell = cells_of(rows, fitted.form.variables)
     logs = np.log(rows.loss)

@@ -8,6 +8,8 @@ from saltus.errors import TableError
 from saltus.law.values import positive
 
 LONGEST_REASON = 120  # characters of another library's error
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+ASSIGNS = re.compile(r"(?<![=!<>])=(?!=)")
 
 
 def select(
@@ -22,14 +24,15 @@ def select(
     if where is not None:
         if "@" in where or "__" in where:
             raise TableError(f'--where: found "{where}", expected a condition on columns alone')
+        assigns = ASSIGNS.search(QUOTED.sub("", where)) is not None
         try:
             kept = frame.eval(where)
         except Exception as error:  # whatever the expression does is the user's
             reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
-            if re.search(r"(?<![=!<>])=(?!=)", where):
-                reason = "a single '=' sets a value; to compare, write =="
+            if assigns:
+                reason = f"a single '=' sets a value; to compare, write == ({reason})"
             raise TableError(f'--where: found "{where}", which cannot be used: {reason}') from error
-        if isinstance(kept, pd.DataFrame) and re.search(r"(?<![=!<>])=(?!=)", where):
+        if isinstance(kept, pd.DataFrame) and assigns:
             raise TableError(f'--where: found "{where}", which sets a value; to compare, write ==')
         if not isinstance(kept, pd.Series) or not pd.api.types.is_bool_dtype(kept):
             raise TableError(f'--where: found "{where}", expected a condition on columns')

@@ -35,15 +35,16 @@ def positive(frame: pd.DataFrame, column: str) -> Array:
 
 
 def between(
-    frame: pd.DataFrame, column: str, low: float, high: float, expected: str, *, whole: bool = False
-) -> Array:
-    """Return a column as numbers (n,) from `low` to `high`; of a column of truth values 0 and 1.
+    frame: pd.DataFrame, column: str, low: float, high: float, expected: str, *,
+    whole: bool = False, truth: bool = False,
+) -> Array:  # fmt: skip
+    """Return a column as numbers (n,) from `low` to `high`, with `truth` a Boolean one as 0 and 1.
 
     Raises `TableError` that names the column, the first bad row and what was `expected`; with
     `whole`, of a number that is not whole too.
     """
     values = frame[column]
-    truth = low <= 0 and high >= 1 and pd.api.types.is_bool_dtype(values.dtype)
+    truth = truth and pd.api.types.is_bool_dtype(values.dtype)
     numbers = values.to_numpy(float, na_value=np.nan) if truth else _numbers(values)
     bad = ~((numbers >= low) & (numbers <= high))
     if whole:
@@ -104,7 +105,10 @@ def _told(value: Any) -> str:
 def refuse_duplicates(
     frame: pd.DataFrame, columns: Mapping[str, Array | list[str]], expected: str = "each run once"
 ) -> None:
-    """Raise `TableError` where two rows are the same in all of the checked `columns`."""
+    """Raise `TableError` where two rows are the same in all of the checked `columns`.
+
+    `expected` is what the message says instead, as `each run once`.
+    """
     compared = pd.DataFrame(columns)
     again = compared.duplicated().to_numpy()
     if not again.any():

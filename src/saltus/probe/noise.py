@@ -45,8 +45,8 @@ def noise_table(
 ) -> pd.DataFrame:
     """Return the `tokens` rows of one domain's text at every severity.
 
-    Of `budget_of` its first `max_tokens` tokens, and at most `NOISE_SAMPLED` of `sampled`
-    predictions. `temperatures` are those of clean text.
+    So many of its first `max_tokens` tokens are scored as `budget_of` says, and at most
+    `NOISE_SAMPLED` of `sampled` predictions kept. `temperatures` are those of clean text.
     """
     max_tokens = budget_of(max_tokens, shape.context)
     sampled = min(sampled, NOISE_SAMPLED)

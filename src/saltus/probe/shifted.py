@@ -71,12 +71,12 @@ def shifted_exams(
             share, salt = mixture.held_out_share, mixture.salt
             neighbour = neighbour_exact(problems, drill.task, share, salt)
         made = _exam(drill, problems, form, neighbour, shift, alphabet, space)
-        if _longest(made) <= context:
+        if longest(made) <= context:
             exams.append(made)
     return exams
 
 
-def _longest(exam: Exam) -> int:
+def longest(exam: Exam) -> int:
     """Return the tokens of an exam's longest problem with both separators."""
     lengths = (exam.prompt != BLANK).sum(1) + (exam.target != BLANK).sum(1)
     return int(lengths.max())

@@ -120,6 +120,7 @@ def deltas(tables: Tables) -> Grid:
                             LEVELS[level],
                             "fitted" if tempered else "1",
                             name_of_shift(kind, int(str(severity))),
+                            _compared(changes),
                             *(_change(found[name]) for name in names),
                         )
                     )
@@ -129,10 +130,10 @@ def deltas(tables: Tables) -> Grid:
             heads[place] = f"floor of {heads[place - 1]}"
     return Grid(
         "What a shift changes", "calibration_deltas.parquet: delta, low, high",
-        ("level", "temperature", "shift", *heads), tuple(rows),
+        ("level", "temperature", "shift", "seeds", *heads), tuple(rows),
         f"The largest size, {largest}: errors under the shift less those without, means over "
-        "seeds with 95 % t intervals. Fewer predictions are scored under a shift, which raises "
-        "floors by themselves.",
+        "seeds with 95 % t intervals; seeds that lack one of the two are counted as lost. Fewer "
+        "predictions are scored under a shift, which raises floors by themselves.",
     )  # fmt: skip
 
 
@@ -195,6 +196,12 @@ def slopes(tables: Tables) -> Grid:
 
 def _told(row: "pd.Series[Any]", name: str) -> str:
     return words.with_interval(row[name], [row[f"{name}_low"], row[f"{name}_high"]])
+
+
+def _compared(changes: pd.DataFrame) -> str:
+    """Return how many seeds were compared, and of how many at most an error is missing."""
+    lost = int(changes["num_dropped"].max())
+    return f"{int(changes['num_seeds'].max())}" + (f", {lost} lost" if lost else "")
 
 
 def _change(row: Mapping[Any, Any]) -> str:

@@ -21,8 +21,14 @@ def problem_grids(tables: Tables) -> list[Grid]:
 
 def seeds(tables: Tables) -> Grid:
     """Return how many seeds have learnt each ability, and how well those do."""
-    rows = []
+    rows, scores = [], tables.at_largest(tables.scores)
     for row in tables.seeds.to_dict("records"):
+        cell = scores[
+            (scores["task"] == row["task"])
+            & (scores["arm"] == row["arm"])
+            & (scores["size"] == row["size"])
+        ].dropna(subset=["exact_match"])
+        learnt = cell[cell["exact_match"] >= row["level"]]
         share = f"{row['num_learnt']} of {row['num_seeds']}"
         ends = words.bracket((row["learnt_low"], row["learnt_high"]), 2)
         spread = words.finite(row["spread_given_learnt"])
@@ -32,20 +38,21 @@ def seeds(tables: Tables) -> Grid:
                 words.task(row["task"], row["arm"], always=len(tables.arms()) > 1),
                 f"{row['size']}, {words.count(row['params_nonembedding'])}",
                 f"{share} {ends}".rstrip(),
-                words.plain(row["mean"], 2),
-                words.plain(row["mean_given_learnt"], 2),
+                _share(cell),
+                _share(learnt),
                 words.ABSENT if spread != spread else words.plain(spread, 2),
                 words.remark(row["reason"]) if p != p else f"p = {p:.2g}",
             )
         )
     return Grid(
         "Which seeds learn?", "seeds.parquet",
-        ("ability", "size", "seeds at one half or more, 95 %", "mean of all",
+        ("ability", "size", "seeds at one half or more", "mean of all",
          "mean of those that learnt", "their s.d.", "two kinds of seeds?"),
         tuple(rows),
-        "Exact match at the largest horizon. A mean may rise because more seeds learn, or because "
-        "those that have learnt do better. Two kinds: a bootstrap test of one beta-binomial "
-        "against two.",
+        "Exact match at the largest horizon, with 95 % intervals: of the share Wilson's, of means "
+        "the wider of seeds (t) and items (Wilson). A mean may rise because more seeds learn, or "
+        "because those that have learnt do better. Two kinds: a bootstrap test of one "
+        "beta-binomial against two.",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from saltus.data.writing import BLANK, Alphabet, as_text
 from saltus.errors import SaltusError
 from saltus.probe.exam import Exam, make_exams
 from saltus.probe.foreign.model import Foreign
-from saltus.probe.shifted import shifted_exams
+from saltus.probe.shifted import longest, shifted_exams
 
 
 class TooLongError(SaltusError):
@@ -75,14 +75,19 @@ class FamilyNotation:
         return exams_of(self.drills, self.mixture, self.alphabet, items, seed)
 
     def shifted(self, exam: Exam, validation: Exam, seed: int) -> list[Exam]:
-        """See `Notation`; those that do not fit the context are left out, as the family's are."""
+        """See `Notation`; longer ones than the context are among them, for `ask` to refuse."""
         return shifted_exams(
             exam, validation, self.mixture, self.alphabet,
-            space=self.space, context=self.context, seed=seed,
+            space=self.space, context=sys.maxsize, seed=seed,
         )  # fmt: skip
 
     def ask(self, exam: Exam) -> Questions:
         """See `Notation`."""
+        if longest(exam) > self.context:
+            raise TooLongError(
+                f"--model: {exam.drill.task} takes {longest(exam)} tokens, expected at most the "
+                f"model's {self.context}"
+            )
         targets = rows_of(exam.target)
         return Questions(
             exam,
