@@ -239,7 +239,8 @@ def our_losses(tasks: Sequence[Task], study: Study, domain: str, shards: Path) -
         if not (out / "losses.parquet").exists():
             spec = {"train": json.loads(task.spec.to_json()), "probe": json.loads(asked.to_json())}
             command = [sys.executable, "-m", "saltus", "stage", "probe", "--spec", json.dumps(spec)]
-            command += ["--shards", str(shards), "--input", str(trained), "--out", str(out)]
+            command += ["--shards", str(shards), "--out", str(out)]
+            command += ["--input", str(trained), str(shards.parent / "tokenizer")]
             environment = os.environ | common.ENVIRONMENT
             subprocess.run([*command, "--device", "cpu"], check=True, env=environment)
         losses = pd.read_parquet(out / "losses.parquet")

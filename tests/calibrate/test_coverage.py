@@ -46,7 +46,7 @@ def test_the_docs_quote_the_table() -> None:
     said = DOCS.read_text().split("**Coverage.**")[1].split("\n\n")[0]
     ranges = {
         match[1]: (float(match[2]), float(match[3]))
-        for match in re.finditer(r"`(\w+)` (\.\d+|1\.00)–(\.\d+|1\.00)", said)
+        for match in re.finditer(r"`(\w+)`\s(\.\d+|1\.00)–(\.\d+|1\.00)", said)
     }
     assert set(ranges) == {row["quantity"] for row in rows()}
     for quantity, (low, high) in ranges.items():
