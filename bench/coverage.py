@@ -31,7 +31,7 @@ from saltus.law.components import NoScatterError
 from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla
 from saltus.law.intervals import allocation_exponent, jackknife
-from saltus.law.likelihood import NoLikelihoodError, likelihood
+from saltus.law.likelihood import ALLOCATION, NoLikelihoodError, likelihood
 from saltus.law.solve import fit
 
 TRUTH = {"E": 1.7, "A": 20.0, "B": 300.0, "alpha": 0.31, "beta": 0.42}
@@ -74,11 +74,12 @@ def _profiled(drawn: Ladder) -> list[Hit]:
     fitted = fit(Chinchilla(), table, loss, criterion=Criterion("squared"))
     truth = {name: float(np.log(TRUTH[name])) for name in ("E", "A", "B")}
     truth |= {name: TRUTH[name] for name in ("alpha", "beta")}
-    truth["a"] = EXPONENT
+    truth[ALLOCATION] = EXPONENT
+    names = {ALLOCATION: "a"}
     try:
         made = likelihood(fitted, table, loss, sizes=drawn.sizes, replicas=drawn.replicas)
     except NoLikelihoodError:
-        return [(name, None, np.nan) for name in truth]
+        return [(names.get(name, name), None, np.nan) for name in truth]
     limit = stats.t.ppf(0.975, made.dof) ** 2
 
     def inside(name: str, value: float) -> bool | None:
@@ -88,7 +89,7 @@ def _profiled(drawn: Ladder) -> list[Hit]:
             return None
         return bool(statistic <= limit) if converged else None
 
-    return [(name, inside(name, value), np.nan) for name, value in truth.items()]
+    return [(names.get(name, name), inside(name, value), np.nan) for name, value in truth.items()]
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla, Kaplan, PowerLaw
 from saltus.law.intervals import jackknife
-from saltus.law.likelihood import NoLikelihoodError, likelihood
+from saltus.law.likelihood import ALLOCATION, NoLikelihoodError, likelihood
 from saltus.law.profile import profile
 from saltus.law.runs import replicas_of, variables_of
 from saltus.law.solve import fit
@@ -70,7 +70,7 @@ def test_the_ends_are_where_the_statistic_meets_its_limit(make_runs: MakeRuns) -
     made = profile(fitted, table, loss, sizes=sizes, replicas=replicas)
     whole = likelihood(fitted, table, loss, sizes=sizes, replicas=replicas)
     limit = stats.t.ppf(0.975, 5) ** 2
-    assert set(made.reported) == {"E", "A", "B", "alpha", "beta", "a"}
+    assert set(made.reported) == {"E", "A", "B", "alpha", "beta", ALLOCATION}
     for name, ends in made.reported.items():
         for end in ends:
             assert end is not None

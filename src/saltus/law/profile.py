@@ -45,9 +45,10 @@ def profile(
     cost_exponent: float = 1.0,
     level: float = 0.95,
 ) -> Profile:
-    """Return the profile intervals of all reported parameters, and of `a` where the form has it.
+    """Return the profile intervals of all reported parameters, and of the allocation's exponent.
 
-    `a` is that of C = k N^p D, `cost_exponent` being p. Raises `NoLikelihoodError` where there is
+    Of the latter, as `ALLOCATION`, where the form has alpha and beta: N* grows as C to it, with
+    C = k N^p D, `cost_exponent` being p. Raises `NoLikelihoodError` where there is
     no likelihood. An end is None where the profile stays below its limit as far as thirty standard
     errors.
     """
