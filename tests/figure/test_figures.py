@@ -327,8 +327,9 @@ def test_captions_set_the_law_beside_its_baseline_its_noise_and_its_cut_off(
     assert "less than repeating the next smaller size's loss (4.20 %)" in caption
     assert "from every horizon α = 0.31" in caption and "from 1M tokens α = 0.33" in caption
     worse = altered(tables, heldout={"baseline_error_percent": 0.01},
-                    chinchilla={"residuals": {"rms_percent": 2.1, "max_percent": 5.0,
-                                              "seed_percent": 1.0}, "sensitivity": []})  # fmt: skip
+                    chinchilla={"residuals": {"rms_percent": 2.1, "max_percent": 5.0},
+                                "lack_of_fit": {"status": "does not fit", "seed_percent": 1.0,
+                                                "ratio": 2.1}, "sensitivity": []})  # fmt: skip
     caption = law_fit.caption(worse)
     assert "misses its loss by" in caption and "(0.01 %)" in caption
     assert "2.10 %" in caption and "1.00 %" in caption and "2.1 times" in caption

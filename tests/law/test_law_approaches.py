@@ -15,8 +15,8 @@ from saltus.law.curves import curves_of, labelled
 from saltus.law.describe import points_of_rows
 from saltus.law.forms import Chinchilla
 from saltus.law.frontier import frontier
-from saltus.law.intervals import jackknife
 from saltus.law.isoflop import isoflop, parabola
+from saltus.law.jackknife import jackknife
 from saltus.law.path import MIN_POINTS, Estimator, delete_one
 from saltus.law.solve import fit
 from saltus.law.summary import study_rows

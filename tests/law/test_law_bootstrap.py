@@ -11,7 +11,7 @@ from saltus.law.bootstrap import Bootstrap, bootstrap, cluster_draws, row_draws
 from saltus.law.criterion import Criterion
 from saltus.law.doubt import doubt_of
 from saltus.law.forms import Chinchilla
-from saltus.law.intervals import replica_error
+from saltus.law.jackknife import replica_error
 from saltus.law.runs import replicas_of, variables_of
 from saltus.law.solve import Fit, fit
 from saltus.law.summary import study_rows

@@ -122,7 +122,7 @@ def test_everything_is_json_and_counted() -> None:
     told = json.loads(json.dumps(drawn.compare(forms=CANDIDATES).to_dict(), allow_nan=False))
     assert told["rows_below"] + told["rows_above"] == 5 * 2 * 4
     assert told["cut_rule"] == MIDDLE
-    assert told["flops_range"][0] < told["cut_flops"] < told["flops_range"][1]
+    assert told["cut_range"][0] < told["cut"] < told["cut_range"][1]
     names = [trial["form"] for trial in told["forms"]]
     assert names == ["chinchilla", "kaplan", "outer", "over-training", "data-constrained"]
     tested = [trial for trial in told["forms"] if trial["status"] == "tested"]

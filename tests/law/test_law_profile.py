@@ -10,7 +10,7 @@ from scipy import stats
 
 from saltus.law.criterion import Criterion
 from saltus.law.forms import Chinchilla, Kaplan, PowerLaw
-from saltus.law.intervals import jackknife
+from saltus.law.jackknife import jackknife
 from saltus.law.likelihood import ALLOCATION, NoLikelihoodError, likelihood
 from saltus.law.profile import profile
 from saltus.law.runs import replicas_of, variables_of

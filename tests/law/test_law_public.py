@@ -8,7 +8,7 @@ import pytest
 
 from saltus.law.criterion import Criterion, Loss, Residual
 from saltus.law.forms import Chinchilla
-from saltus.law.intervals import jackknife
+from saltus.law.jackknife import jackknife
 from saltus.law.solve import Fit, fit
 
 PUBLIC = Path(__file__).parents[2].parent / "shared" / "public-runs"

@@ -140,15 +140,18 @@ def test_the_held_out_prediction_has_a_baseline_and_a_certificate(make_runs: Mak
 
 def test_residuals_stand_beside_the_spread_of_seeds(make_runs: MakeRuns) -> None:
     runs = make_runs(sizes=6, seeds=40, noise=0.01)
-    residuals = summarise_chinchilla(runs, {}, HUBER, 0)[0]["residuals"]
-    assert residuals["seed_percent"] == pytest.approx(1.0, rel=0.1)
-    assert residuals["rms_percent"] == pytest.approx(residuals["seed_percent"], rel=0.2)
+    law = summarise_chinchilla(runs, {}, HUBER, 0)[0]
+    test = law["lack_of_fit"]
+    assert test["seed_percent"] == pytest.approx(1.0, rel=0.1)
+    assert law["residuals"]["rms_percent"] == pytest.approx(test["seed_percent"], rel=0.2)
+    assert test["ratio"] == pytest.approx(law["residuals"]["rms_percent"] / test["seed_percent"])
     moved = runs["loss_text"] * np.where(runs["size"].isin(["s1", "s4"]), 1.05, 1.0)
     moved_runs = runs.assign(loss_text=moved)
-    worse = summarise_chinchilla(moved_runs, {}, HUBER, 0)[0]["residuals"]
-    assert worse["seed_percent"] == pytest.approx(residuals["seed_percent"], rel=1e-9)
-    assert worse["rms_percent"] > 1.5 * worse["seed_percent"]
-    alone = summarise_chinchilla(make_runs(sizes=6, seeds=1), {}, HUBER, 0)[0]["residuals"]
+    worse = summarise_chinchilla(moved_runs, {}, HUBER, 0)[0]["lack_of_fit"]
+    assert worse["seed_percent"] == pytest.approx(test["seed_percent"], rel=1e-9)
+    assert worse["ratio"] > 1.5
+    assert worse["status"] == "does not fit"
+    alone = summarise_chinchilla(make_runs(sizes=6, seeds=1), {}, HUBER, 0)[0]["lack_of_fit"]
     assert alone["seed_percent"] is None
 
 

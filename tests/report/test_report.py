@@ -171,14 +171,20 @@ def test_a_size_is_predicted_only_below_the_baseline_and_certified(tables: Table
 
 
 def test_a_lack_of_fit_is_the_answer(tables: Tables) -> None:
-    residuals = {"rms_percent": 2.1, "max_percent": 5.0, "seed_percent": 1.0}
-    entry = {"residuals": residuals, "intervals": {"alpha": [0.0, 1.0], "beta": None}}
+    residuals = {"rms_percent": 2.1, "max_percent": 5.0}
+    test = {"status": "does not fit", "seed_percent": 1.0, "ratio": 2.1, "p": 0.001}
+    entry = {
+        "residuals": residuals,
+        "lack_of_fit": test,
+        "intervals": {"alpha": [0.0, 1.0], "beta": None},
+    }
     answer = headline(changed(tables, chinchilla=entry))[0]
     assert answer.short == "Not this one: residuals are 2.1 times the spread of seeds"
     assert any("2.10 %" in detail and "1.00 %" in detail for detail in answer.details)
-    entry["residuals"] = {**residuals, "rms_percent": 1.4}
-    short = headline(changed(tables, chinchilla=entry))[0].short
-    assert short == "Not certain: α and β may be zero"
+    entry["lack_of_fit"] = {**test, "status": "misfit", "ratio": 1.4}
+    answer = headline(changed(tables, chinchilla=entry))[0]
+    assert any("some lack of fit, p = 0.001." in detail for detail in answer.details)
+    assert answer.short == "Not certain: α and β may be zero"
 
 
 def test_the_mean_of_a_size_has_a_standard_error(tables: Tables) -> None:

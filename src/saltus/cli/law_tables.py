@@ -53,9 +53,9 @@ def heldout(found: Mapping[str, Any]) -> list[str]:
             ]
         )
     out = (aligned(lines) if len(lines) > 1 else []) + once(refused)
-    if found["cut_flops"] is not None:
+    if found["cut"] is not None:
         along = found["cut_along"]
-        of, level = found["largest"]["of"], digits(found["cut_flops"], 3)
+        of, level = found["largest"]["of"], digits(found["cut"], 3)
         out.append(
             f"fitted to {found['rows_below']} rows of {along} up to {level}, "
             f"held to the {found['rows_above']} above, {of + ('s' if of == 'size' else '')} below "

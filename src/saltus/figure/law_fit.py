@@ -18,15 +18,13 @@ from saltus.figure import style, words
 from saltus.figure.spread import dodge
 from saltus.figure.tables import Tables
 from saltus.law.forms import Chinchilla
-from saltus.law.misfit import MISFIT
+from saltus.law.misfit import NO_FIT, SOME
 
 
 def misfit(law: Mapping[str, Any]) -> float:
-    """Return the r.m.s. residual over the seeds' spread where it says a lack of fit, else NaN."""
-    residuals = law.get("residuals") or {}
-    seeds = words.finite(residuals.get("seed_percent"))
-    ratio = words.finite(residuals.get("rms_percent")) / seeds if seeds > 0 else np.nan
-    return ratio if ratio > MISFIT else np.nan
+    """Return the r.m.s. residual over the seeds' spread where the law does not fit, else NaN."""
+    found = law.get("lack_of_fit") or {}
+    return words.finite(found.get("ratio")) if found.get("status") == NO_FIT else np.nan
 
 
 def unused_runs(tables: Tables) -> list[str]:
@@ -212,8 +210,8 @@ def prediction(held: Mapping[str, Any]) -> str:
 
 def lack_of_fit(law: Mapping[str, Any]) -> str:
     """Return the residuals beside the spread of seeds, as one sentence."""
-    found = law.get("residuals") or {}
-    seeds, ratio = words.finite(found.get("seed_percent")), misfit(law)
+    found, test = law.get("residuals") or {}, law.get("lack_of_fit") or {}
+    seeds, ratio = words.finite(test.get("seed_percent")), misfit(law)
     told = (
         f"Residuals have an r.m.s. of {words.percent(found.get('rms_percent'), 2)}, at most "
         f"{words.percent(found.get('max_percent'), 2)}"
@@ -224,6 +222,8 @@ def lack_of_fit(law: Mapping[str, Any]) -> str:
     told += "and horizon)"
     if np.isfinite(ratio):
         return f"{told}: {ratio:.1f} times that, so the law does not fit within the noise."
+    if test.get("status") == SOME:
+        return f"{told}; a test sees some lack of fit, p = {test['p']:.2g}."
     return f"{told}."
 
 

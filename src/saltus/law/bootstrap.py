@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from saltus.law.components import numbered
 from saltus.law.descent import Refits, descend, prepare, typical_loss
 from saltus.law.ends import Percentiles
-from saltus.law.intervals import Intervals, replica_error
+from saltus.law.intervals import Intervals
+from saltus.law.jackknife import replica_error
 from saltus.law.scatter import scatter_of
 from saltus.law.solve import Fit, refit
 

@@ -9,7 +9,8 @@ import pandas as pd
 from saltus.law.criterion import Criterion
 from saltus.law.forecast import rms_percent
 from saltus.law.forms import Chinchilla
-from saltus.law.intervals import MIN_SIZES, Intervals
+from saltus.law.intervals import Intervals
+from saltus.law.jackknife import MIN_SIZES
 from saltus.law.runs import sizes_in_order, variables_of
 from saltus.law.solve import fit
 

@@ -23,7 +23,7 @@ from saltus.law.forecast import (
     rms_percent,
 )
 from saltus.law.forms import FORMS, Form
-from saltus.law.intervals import SIZE_PARAMETERS
+from saltus.law.jackknife import SIZE_PARAMETERS
 from saltus.law.solve import HUBER
 
 Array = NDArray[np.float64]
@@ -96,9 +96,9 @@ class Choice:
         flops = np.concatenate([self.below.flops, self.above.flops])
         return {
             "cut_along": self.along,
-            "cut_flops": self.cut,
+            "cut": self.cut,
             "cut_rule": self.rule,
-            "flops_range": [float(flops.min()), float(flops.max())] if len(flops) else None,
+            "cut_range": [float(flops.min()), float(flops.max())] if len(flops) else None,
             "rows_below": len(self.below),
             "rows_above": len(self.above),
             "sizes_below": len(set(self.below.sizes)),

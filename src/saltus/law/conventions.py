@@ -14,7 +14,7 @@ from saltus.law.criterion import Criterion
 from saltus.law.describe import points_of_rows
 from saltus.law.forecast import rms_percent
 from saltus.law.forms import Chinchilla
-from saltus.law.intervals import jackknife
+from saltus.law.jackknife import jackknife
 from saltus.law.solve import HUBER, fit
 from saltus.law.table import Rows
 from saltus.law.values import positive

@@ -27,15 +27,11 @@ from saltus.law.table import Rows
 Array = NDArray[np.float64]
 
 
-def residual_entry(fitted: Fit, seed_percent: float | None) -> dict[str, float | None]:
-    """Return the residuals' root mean square and largest size, in percent of the measured loss.
-
-    Beside them the scatter of rows that differ in their seed alone, None where there are none.
-    """
+def residual_entry(fitted: Fit) -> dict[str, float]:
+    """Return the residuals' root mean square and largest size, in percent of the measured loss."""
     return {
         "rms_percent": rms_percent(fitted.residuals),
         "max_percent": float(np.max(np.abs(100.0 * np.expm1(fitted.residuals)))),
-        "seed_percent": seed_percent,
     }
 
 
@@ -127,7 +123,6 @@ def describe(
     """
     fitted = fit(form, rows.variables, rows.loss, criterion=criterion, seed=seed)
     doubt = doubt_of(fitted, rows, choose_interval(rows, interval), num=num, seed=seed)
-    misfit = lack_of_fit(fitted, rows)
     entry: dict[str, Any] = {
         "form": form.name,
         "equation": form.equation,
@@ -150,8 +145,8 @@ def describe(
             "text": str(criterion),
         },
         "certificate": certificate_entry(fitted, rows),
-        "residuals": residual_entry(fitted, misfit["seed_percent"]),
-        "lack_of_fit": misfit,
+        "residuals": residual_entry(fitted),
+        "lack_of_fit": lack_of_fit(fitted, rows),
         **_approaches(rows, fitted, doubt),
         **(_heldout(rows, fitted, seed) if heldout else {}),
         "uncertainty": uncertainty_entry(doubt.spread, rows),

@@ -14,7 +14,8 @@ from saltus.law.bootstrap import Bootstrap, bootstrap
 from saltus.law.components import NoScatterError
 from saltus.law.coverage import coverage_of, not_simulated
 from saltus.law.criterion import Criterion
-from saltus.law.intervals import MIN_SIZES, Intervals, allocation_exponent, jackknife
+from saltus.law.intervals import Intervals, allocation_exponent
+from saltus.law.jackknife import MIN_SIZES, jackknife
 from saltus.law.likelihood import ALLOCATION, NoLikelihoodError
 from saltus.law.profile import profile
 from saltus.law.solve import Fit, fit

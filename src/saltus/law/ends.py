@@ -30,17 +30,22 @@ def _deviations(one: Array, other: Array) -> Array:
 class DeleteOne:
     """Each refit lacks one group: t with `dof` degrees of freedom (Efron and Tibshirani 1993, 11).
 
-    The covariance is (m - 1)/m times the sum of products of deviations from the refits' mean.
+    The covariance is (m - 1)/m times the sum of products of deviations from the refits' mean. What
+    a new observation adds has degrees of freedom of its own, `noise_dof`.
     """
 
     dof: int
     level: float = 0.95
+    noise_dof: float = np.inf
     kind: ClassVar[str] = "jackknife"
 
     @property
     def quantile(self) -> float:
         """Two-sided t quantile of the level."""
-        return float(stats.t.ppf(0.5 + self.level / 2, self.dof))
+        return self._quantile(self.dof)
+
+    def _quantile(self, dof: float) -> float:
+        return float(stats.t.ppf(0.5 + self.level / 2, dof))
 
     def method(self, what: str = "size") -> str:
         """The method in words that a table can print; `what` is left out of each refit."""
@@ -50,9 +55,13 @@ class DeleteOne:
     def ends(self, whole: Array, parts: Array, noise: float = 0.0) -> tuple[Array, Array]:
         """Return (low, high) (...,) of a statistic, `whole` (...,) of the fit, `parts` (m, ...).
 
-        `noise` is the standard deviation of what a new observation adds to the statistic.
+        `noise` is the standard deviation of what a new observation adds to the statistic. Each of
+        the two has its own quantile, and their half widths are added in quadrature (Zou and Donner
+        2008): a few sizes make the law uncertain, not how far replicas scatter about it.
         """
-        half = self.quantile * np.hypot(jackknife_error(parts), noise)
+        half = np.hypot(
+            self.quantile * jackknife_error(parts), self._quantile(self.noise_dof) * noise
+        )
         return whole - half, whole + half
 
     def covariance(self, one: Array, other: Array) -> Array:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from saltus.law.criterion import Criterion
 from saltus.law.forms import PowerLaw
-from saltus.law.intervals import Jackknife, degrees_of_freedom, replica_error
+from saltus.law.jackknife import Jackknife, degrees_of_freedom, replica_error, replica_freedom
 from saltus.law.solve import HUBER, Fit, fit
 
 
@@ -82,6 +82,7 @@ def fit_envelope(points: pd.DataFrame, *, criterion: Criterion = HUBER, seed: in
         theta=np.stack([part.theta for part in refits]),
         unconverged=sum(not part.certificate.settled for part in refits),
         replica_error=replica_error(whole.residuals, range(len(envelope)), len(whole.theta)),
+        replica_dof=replica_freedom(range(len(envelope)), len(whole.theta)),
         variables={"C": envelope["flops_exact"].to_numpy(dtype=float)},
     )
     return Envelope(envelope, whole, errors, "")

@@ -11,7 +11,8 @@ from saltus.errors import TableError
 from saltus.law.criterion import Criterion
 from saltus.law.descent import check_columns
 from saltus.law.forms import Form
-from saltus.law.intervals import MIN_SIZES, Intervals, Jackknife, jackknife
+from saltus.law.intervals import Intervals
+from saltus.law.jackknife import MIN_SIZES, Jackknife, jackknife
 from saltus.law.solve import HUBER, Fit, fit
 
 Array = NDArray[np.float64]

@@ -23,7 +23,7 @@ from saltus.law.criterion import Penalty
 from saltus.law.descent import Table, prepare
 from saltus.law.forms.base import Array, Surface
 from saltus.law.forms.restricted import Restricted, Whitened
-from saltus.law.intervals import SIZE_PARAMETERS
+from saltus.law.jackknife import SIZE_PARAMETERS
 from saltus.law.minimise import minimise, model
 from saltus.law.scatter import SQUARES, scatter_of
 from saltus.law.solve import Fit

@@ -31,6 +31,7 @@ Labels = NDArray[np.intp]
 
 MISFIT = 1.5  # r.m.s. residual over the spread of seeds above which a law does not fit
 LEVEL = 0.05  # of the test
+NO_FIT, SOME, NONE_SEEN, UNKNOWN = "does not fit", "misfit", "none seen", "cannot say"  # `status`
 DRAWS = 2000
 NOTHING = 1e-9  # a pure error of log loss below this is rounding
 
@@ -55,7 +56,7 @@ def lack_of_fit(fitted: Fit, rows: Rows) -> dict[str, Any]:
     num, many = len(cell), int(cell.max()) + 1
     rms = rms_percent(fitted.residuals)
     entry: dict[str, Any] = {
-        "status": "cannot say", "cells": many, "rows": num, "seed_percent": None, "ratio": None,
+        "status": UNKNOWN, "cells": many, "rows": num, "seed_percent": None, "ratio": None,
         "f": None, "freedom": None, "p": None, "reference": None,
     }  # fmt: skip
     alike = ", ".join(fitted.form.variables)
@@ -80,13 +81,13 @@ def lack_of_fit(fitted: Fit, rows: Rows) -> dict[str, Any]:
         return entry | {"text": f"cannot say: {many} cells for {basis.shape[1]} parameters"}
     if ratio > MISFIT:
         return entry | {
-            "status": "does not fit",
+            "status": NO_FIT,
             "text": f"the law does not fit: it leaves {ratio:.2g} times the scatter of repeated "
             f"rows ({said})",
         }
     if entry["p"] < LEVEL:
-        return entry | {"status": "misfit", "text": f"some, beyond repeated rows ({said})"}
-    return entry | {"status": "none seen", "text": f"none seen ({said})"}
+        return entry | {"status": SOME, "text": f"some, beyond repeated rows ({said})"}
+    return entry | {"status": NONE_SEEN, "text": f"none seen ({said})"}
 
 
 def _within(values: Array, cell: Labels) -> Array:

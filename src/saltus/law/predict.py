@@ -14,7 +14,7 @@ from saltus.errors import TableError
 from saltus.law.choice import LACKED, choose_form
 from saltus.law.criterion import Criterion
 from saltus.law.forecast import Array, Sample, forecast, interval_entries, rows_of
-from saltus.law.intervals import SIZE_PARAMETERS
+from saltus.law.jackknife import SIZE_PARAMETERS
 from saltus.law.plain import plain
 from saltus.law.runs import (
     replicas_of,

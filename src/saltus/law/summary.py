@@ -17,7 +17,7 @@ from saltus.law.envelope import average_seeds, fit_envelope
 from saltus.law.forecast import interval_entries
 from saltus.law.forms import Chinchilla, PowerLaw
 from saltus.law.heldout import score_prediction
-from saltus.law.intervals import MIN_SIZES, Jackknife
+from saltus.law.jackknife import MIN_SIZES, Jackknife
 from saltus.law.plain import plain
 from saltus.law.predict import predict_largest, without_largest
 from saltus.law.runs import replicas_of, sizes_in_order, usable_runs, variables_of

@@ -194,7 +194,7 @@ def forms(tables: Tables) -> Grid:
     ]
     note = (
         f"Sizes below the largest: fitted to {found['rows_below']} runs of at most "
-        f"{words.power(found['cut_flops'])} FLOPs, held to the {found['rows_above']} above. Of "
+        f"{words.power(found['cut'])} FLOPs, held to the {found['rows_above']} above. Of "
         "the forms certified as converged, the one of least error predicts the largest size."
         if rows
         else ""
