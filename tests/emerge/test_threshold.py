@@ -186,6 +186,11 @@ def test_tokens_all_in_one_gap_return_the_gap() -> None:
     assert trunks([[0.0, 0.1, 0.8, 1.0]]).fit_status == "bracket"
 
 
+@pytest.mark.parametrize("share", [[0.0] * 6, [1.0] * 6, [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]])
+def test_no_scatter_is_told_where_none_could_show(share: list[float]) -> None:
+    assert ladder([[each] * 3 for each in share]).overdispersion is None
+
+
 def test_tokens_never_reached_or_reached_at_once() -> None:
     never = trunks([[0.0, 0.1, 0.2, 0.3]] * 3)
     assert (never.status, never.label, never.low) == ("above largest", "> 1M", 2**20)

@@ -57,9 +57,8 @@ def read_groups(
     frame = select(frame.reset_index(drop=True), where, 0, dropped)
     if len(frame) < MIN_ROWS:
         left = ", ".join(f"{count} dropped ({why})" for why, count in dropped.items())
-        raise TableError(
-            f"{len(frame)} rows{f' after {left}' if left else ''}; expected at least {MIN_ROWS}"
-        )
+        found = "1 row" if len(frame) == 1 else f"{len(frame)} rows"
+        raise TableError(f"{found}{f' after {left}' if left else ''}; expected at least {MIN_ROWS}")
     confidence = between(frame, str(columns.confidence), 0, 1, "a probability from 0 to 1")
     correct = _truths(frame, str(columns.correct))
     cluster = None

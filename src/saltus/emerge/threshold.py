@@ -115,7 +115,7 @@ def _along(
         base,
         fit_status=fit.status,
         width_decades=fit.width_decades,
-        overdispersion=fit.overdispersion,
+        overdispersion=None if np.isin(means, (0.0, 1.0)).all() else fit.overdispersion,
         heterogeneity=heterogeneity(cells, fit) if size is None else None,
         fit_p_value=None if lack is None else lack.p_value,
         curve=Curve(cells.guess, fit.lapse, fit.middle, fit.width),
