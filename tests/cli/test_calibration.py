@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from saltus.calibrate.measure import measure
 from saltus.cli.main import main
@@ -68,6 +69,38 @@ def test_what_is_printed_counts_every_row(tmp_path: Path, capsys: Any) -> None:
     assert (tmp_path / "f.svg").read_text().startswith("<?xml")
 
 
+def test_one_class_has_no_intervals_and_says_what_it_allows(tmp_path: Path, capsys: Any) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"confidence": rng.random(500), "correct": 1})
+    out = tmp_path / "o.json"
+    assert main(["calibration", written(frame, tmp_path), *COLUMNS, "--json", str(out)]) == 0
+    (found,) = json.loads(out.read_text())
+    assert set(found["intervals"].values()) == {None}
+    limit = 100 * (1 - stats.beta.ppf(0.025, 500, 1))
+    assert f"0 of 500 allow up to {limit:.2g} %" in found["warnings"][0]
+    assert "every answer is right" in capsys.readouterr().out
+
+
+def test_few_rows_and_cut_confidences_are_told(tmp_path: Path, capsys: Any) -> None:
+    frame = pd.DataFrame({"confidence": [0.2, 1.0, 0.9, 0.0], "correct": [0, 0, 1, 1]})
+    assert main(["calibration", written(frame, tmp_path), *COLUMNS]) == 0
+    said = capsys.readouterr().out
+    assert "fewer than 30 predictions: no intervals" in said
+    assert "cut to [1e-06, 1 - 1e-06]: 2 beyond were wrong" in said
+
+
+def test_a_file_keeps_who_may_read_it_and_a_folder_is_no_table(tmp_path: Path, capsys: Any) -> None:
+    out, picture = tmp_path / "o.json", tmp_path / "F.PNG"
+    out.write_text("")
+    out.chmod(0o600)
+    given = (*COLUMNS, "--json", str(out), "--figure", str(picture))
+    assert main(["calibration", written(table(), tmp_path), *given]) == 0
+    assert out.stat().st_mode & 0o777 == 0o600 and len(json.loads(out.read_text())) == 1
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["calibration", str(tmp_path), *COLUMNS]) == 2
+    assert "found a folder, expected a table" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("column", "value", "part"),
     [
@@ -96,7 +129,15 @@ def test_a_bad_table_gets_one_line_and_no_output(
     ("given", "part"),
     [
         (("--confidence", "confidenc", "--correct", "correct"), "'confidence'"),
-        (("--correct", "correct"), "--confidence: not given, expected one of model, document"),
+        (
+            ("--correct", "correct"),
+            "--confidence: not given, expected a column of the table; found",
+        ),
+        (("--confidence", "p", "--correct", "correct"), "not in the table; found model, document,"),
+        ((*COLUMNS, "--cluster", "confidence"), "found as --confidence and as --cluster"),
+        ((*COLUMNS, "--group", " ,"), "--group: found ' ,', expected names of columns"),
+        ((*COLUMNS, "--where", "foo > 3"), "name 'foo' is not defined; found model, document,"),
+        ((*COLUMNS, "--json", "t.txt"), "--json: found 't.txt', expected a name ending in .json"),
         ((*COLUMNS, "--group", "modell"), "'model'"),
         ((*COLUMNS, "--where", "model == 'none'"), "0 rows after 800 dropped (where)"),
         ((*COLUMNS, "--bootstrap", "10"), "--bootstrap: found 10, expected 100 or more"),

@@ -134,6 +134,13 @@ def test_chance_is_a_number_or_a_column(tmp_path: Path) -> None:
     assert by_column[0]["threshold"]["n50"] > by_column[0]["threshold"]["estimate"]
 
 
+def test_below_guessing_there_is_no_verdict(tmp_path: Path) -> None:
+    frame = table().assign(k=lambda rows: rows["k"] // 3)
+    (found,) = answer(tmp_path, frame, *COUNTS, "--chance", "0.9")
+    assert found["verdict"] == "undecided"
+    assert found["reason"] == "accuracy is below guessing (0.9) at every scale"
+
+
 def test_few_sizes_are_undecided_with_the_reason(tmp_path: Path) -> None:
     (found,) = answer(tmp_path, table(3), *COUNTS)
     assert found["verdict"] == "undecided" and "3 sizes" in found["reason"]
@@ -165,7 +172,7 @@ def changed(column: str, row: int, value: object) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("frame", "line"),
     [
-        (changed("n", 3, 0), "column n, row 4: found 0, expected a whole number from 1 on"),
+        (changed("n", 3, 0), "column n, row 4: found 0, expected a whole number from 1 to 1e+15"),
         (changed("k", 3, 401), "column k, row 4: found 401 successes, expected at most the 400"),
         (changed("k", 0, 1.5), "column k, row 1: found 1.5, expected a whole number from 0 on"),
         (changed("k", 2, np.nan), "column k, row 3: found nothing, expected a whole number"),
@@ -210,8 +217,8 @@ def test_mixed_chance_levels_are_refused_within_a_group_only(
         (("--replica", "sed"), "column 'sed' (--replica)"),
         (("--group", "tsk"), "column 'tsk' (--group)"),
         (("--chance", "guess"), "column 'guess' (--chance)"),
-        (("--chance", "1.5"), "--chance: found 1.5, expected a share from 0 to 1"),
-        (("--trials", "0"), "--trials: found 0, expected a whole number from 1 on"),
+        (("--chance", "1.5"), "--chance: found 1.5, expected a share from 0 to below 1"),
+        (("--trials", "0"), "--trials: found 0, expected a whole number from 1 to 1e+15"),
         (("--accuracy", "k"), "--successes, --accuracy: found both, expected one of the two"),
         (("--successes", "n"), "column 'n': found as --successes and as --trials"),
         (("--nll", "nl"), "column 'nl' (--nll)"),
@@ -259,10 +266,11 @@ def test_outputs_are_checked_before_anything_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     (tmp_path / "file").write_text("")
-    out = tmp_path / "file" / "out.svg"
+    name = f"out{'.json' if option == '--json' else '.svg'}"
+    out = tmp_path / "file" / name
     told = refusal(tmp_path, capsys, table(), *COUNTS, option, str(out))
     assert told.startswith(f"{option}: found '{out}', expected a name in a folder that exists")
-    folder = tmp_path / "out.svg"
+    folder = tmp_path / name
     folder.mkdir()
     assert "a folder; expected the name of a file" in refusal(
         tmp_path, capsys, table(), *COUNTS, option, str(folder)

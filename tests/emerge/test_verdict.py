@@ -6,11 +6,12 @@ from importlib import resources
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy import special
 from statsmodels.stats.multitest import multipletests
 
 from saltus.emerge.ability import power_entry
-from saltus.emerge.means import accuracy_means, nll_means
+from saltus.emerge.means import accuracy_means, decline, nll_means
 from saltus.emerge.power import SUFFICIENT, noise_of, power_at, power_of, power_of_both
 from saltus.emerge.rivals import rivals
 from saltus.emerge.transition import scatter_of
@@ -55,7 +56,7 @@ def test_too_few_sizes_or_items_and_no_change_are_undecided() -> None:
     (few,) = settle([judge(nll_means(x[:20], np.arange(20.0)), None)])
     assert (few.verdict, few.reason[:7]) == ("undecided", "4 sizes")
     (same,) = settle([judge(flat, None)])
-    assert "no curve is better than a constant" in same.reason
+    assert "no rise is better than a constant" in same.reason
     (short,) = settle([judge(flat, None, 90)])
     assert "90 distinct items" in short.reason
 
@@ -219,8 +220,24 @@ def test_sizes_too_far_apart_show_no_leap() -> None:
     assert "decades apart" in coarse.reason or coarse.nll is None or coarse.nll.high is None
 
 
+def test_a_decline_is_told_as_a_weighted_regression_finds_it() -> None:
+    """statsmodels, with the variances of the means as weights."""
+    x = np.repeat(np.linspace(3, 5, 6), 3)
+    noise = np.random.default_rng(4).normal(0, 30, x.size)
+    means = accuracy_means(10**x, np.round(400 - 60 * (x - 3) + noise), np.full(x.size, 500))
+    line = sm.WLS(means.y, sm.add_constant(means.x), weights=1 / means.variance).fit()
+    slope, p = decline(means)
+    assert slope == pytest.approx(-line.params[1])
+    assert p == pytest.approx(line.pvalues[1] / 2)
+    nll = nll_means(10**x, 2 + 0.5 * (x - 3) + noise / 300)
+    found = settle([judge(nll, means)])[0]
+    assert found.verdict == "undecided"
+    assert "; accuracy falls by 0.1" in found.reason and "; NLL rises by 0.5" in found.reason
+    assert decline(nll_means(10**x, 4 - x))[1] == 1.0
+
+
 def test_a_table_without_a_change_says_how_it_was_tested() -> None:
     x = np.repeat(np.linspace(3, 5, 6), 3)
     noise = np.random.default_rng(9).normal(0, 0.3, x.size)
     found = settle([judge(nll_means(10**x, 4 + noise), None)])[0]
-    assert found.reason == "no curve is better than a constant (F test, 6 sizes, 2 to spare)"
+    assert found.reason == "no rise is better than a constant (F test, 6 sizes, 2 to spare)"

@@ -46,3 +46,22 @@ def test_the_nll_stands_beside_the_accuracy_with_the_verdict_in_words() -> None:
     told = [text.get_text() for axes in (accuracy, alone) for text in axes.texts]
     assert [f"leap: {verdicts[1]['verdict']}" in text for text in told] == [False, True]
     assert [text.get_text() for text in empty.texts] == ["no NLL"]
+
+
+def test_a_leap_is_drawn_where_its_threshold_stands_and_a_decline_has_no_curve() -> None:
+    scale = np.repeat(10.0 ** np.linspace(3, 6, 8), 3)
+    trials = np.full(24, 100.0)
+    for hits, told in (
+        (np.where(scale > 10**4.3, 100.0, 0.0), "crossed"),
+        (np.round(98 - 30 * (np.log10(scale) - 3)), "not monotone"),
+    ):
+        group = Group({}, scale, hits, trials, 0.0, None, None)
+        found = threshold_along_scale(scale, hits, trials, 0.0, 0.5)
+        assert found.status == told
+        figure = draw([group], [found], judge_groups([group], SIZE), SIZE, 0.5, "parameters")
+        curves = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 300]
+        assert len(curves) == (told == "crossed")
+        for line in curves:
+            half = np.interp(0.5, line.get_ydata(), np.log10(line.get_xdata()))
+            assert found.estimate is not None
+            assert abs(half - np.log10(found.estimate)) < 0.02

@@ -15,6 +15,7 @@ IntArray = NDArray[np.int64]
 
 NUM_BINS = 15
 PROBABILITY_CLIP = 1e-6
+FEWEST = 30  # rows of which intervals are formed
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ def pair(confidence: ArrayLike, correct: ArrayLike) -> tuple[FloatArray, FloatAr
     if not ((conf >= 0) & (conf <= 1)).all():
         raise ValueError("confidence: found a value outside [0, 1] or a null")
     return conf, right
+
+
+def tells_scatter(correct: FloatArray) -> bool:
+    """Return whether intervals can be formed: at least 30 rows, right ones and wrong ones.
+
+    Where all are right, resampling draws no wrong one, though 0 of n allow 3/n of them (95 %).
+    """
+    return correct.size >= FEWEST and 0 < correct.sum() < correct.size
 
 
 def equal_width_bins(confidence: FloatArray, num_bins: int = NUM_BINS) -> IntArray:

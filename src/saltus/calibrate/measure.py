@@ -9,12 +9,14 @@ from numpy.typing import ArrayLike
 from saltus.calibrate import errors, resampling
 from saltus.calibrate.cells import gather, groups_of
 from saltus.calibrate.clusters import ALONE, clustering_of
-from saltus.calibrate.errors import Interval
+from saltus.calibrate.errors import Interval, tells_scatter
 from saltus.calibrate.inversion import absolute_errors
 from saltus.calibrate.selective import coverage_at, risk_coverage
 
 BOOTSTRAPS = 1000
+LARGEST_AREA = {"aurc": 1.0, "excess_aurc": 1.0, "augrc": 0.5}
 RISKS = (0.01, 0.05, 0.1)
+NONE = Interval(float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Measured:
     """Errors of n predictions in num_clusters clusters.
 
     `intervals` and `floor` by the names of the fields; `coverage_at_risk` by the risk. The design
-    effect is by what clusters multiply the variance of a bin's gap.
+    effect is by what clusters multiply the variance of a bin's gap. Where `tells_scatter` denies
+    it, no interval is formed.
     """
 
     n: int
@@ -87,7 +90,7 @@ def measure(
     names = ("overconfidence", "brier", "nll", "accuracy")
     signed = (*names, "l2_squared_debiased", "aurc", "excess_aurc", "augrc")
     if num_groups < 2:
-        intervals |= dict.fromkeys(signed, Interval(float("nan"), float("nan")))
+        intervals |= dict.fromkeys(signed, NONE)
     else:
         rng = np.random.default_rng(seed)
         weights = resampling.resampling_weights(num_groups, bootstraps, rng)
@@ -100,7 +103,10 @@ def measure(
         areas = resampling.risk_draws(conf, right, group, weights)
         found = (curve.aurc, curve.excess_aurc, curve.augrc)
         for name, column, value in zip(signed[-3:], areas.T, found, strict=True):
-            intervals[name] = resampling.interval(column, value)
+            ends = resampling.interval(column, value)
+            intervals[name] = Interval(max(ends.low, 0.0), min(ends.high, LARGEST_AREA[name]))
+    if not tells_scatter(right):
+        intervals = dict.fromkeys(intervals, NONE)
     return Measured(
         n=conf.size,
         num_clusters=clusters,

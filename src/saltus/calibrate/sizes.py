@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from saltus.calibrate.errors import FloatArray, IntArray
+from saltus.calibrate.errors import FEWEST, FloatArray, IntArray
 from saltus.calibrate.levels import Group, groups, indexed_runs
 from saltus.calibrate.measure import measure
 from saltus.calibrate.reliability import smooth_curve
 from saltus.calibrate.selective import risk_coverage
 
-MIN_ROWS = 30
 NUM_COVERAGES = 50
 ERRORS = (
     "ece", "ece_equal_mass", "smooth_ece", "l2_squared_debiased", "overconfidence", "over_error",
@@ -74,7 +73,7 @@ def size_errors(found: Iterable[Pool], bootstraps: int = 1000, seed: int = 0) ->
     for pool in found:
         row: dict[str, object] = dict(zip(KEYS, pool.key, strict=True))
         row["n"] = pool.confidence.size
-        if pool.confidence.size >= MIN_ROWS:
+        if pool.confidence.size >= FEWEST:
             got = measure(
                 pool.confidence, pool.correct, pool.cluster, bootstraps=bootstraps, seed=seed
             )
@@ -99,7 +98,7 @@ def size_curves(found: Iterable[Pool], seed: int = 0) -> pd.DataFrame:
     """Return `reliability_curves`: smoothed accuracy with its band and density, 101 points each."""
     parts = []
     for pool in found:
-        if pool.confidence.size < MIN_ROWS or pool.key[3] is not None:
+        if pool.confidence.size < FEWEST or pool.key[3] is not None:
             continue
         curve = smooth_curve(pool.confidence, pool.correct, pool.cluster, seed=seed)
         table = pd.DataFrame(
@@ -120,7 +119,7 @@ def size_risks(found: Iterable[Pool]) -> pd.DataFrame:
     """Return `risk_curves`: the risk of answering the most confident share, 50 shares each."""
     parts = []
     for pool in found:
-        if pool.confidence.size < MIN_ROWS or pool.key[3] is not None:
+        if pool.confidence.size < FEWEST or pool.key[3] is not None:
             continue
         curve = risk_coverage(pool.confidence, pool.correct)
         last = np.ceil(np.arange(1, NUM_COVERAGES + 1) / NUM_COVERAGES * curve.risk.size)

@@ -17,7 +17,6 @@ from saltus.calibrate.levels import RUN, Group, groups, indexed_runs
 from saltus.calibrate.reliability import reliability_bins
 from saltus.calibrate.selective import risk_coverage
 
-MIN_ROWS = 30
 CALIBRATION_COLUMNS = (
     *RUN,
     "level",
@@ -78,7 +77,8 @@ def summarise_calibration(
     the columns the probe wrote (over the vocabulary); at the answer level they are of the binary
     correctness, the NLL with confidences clipped to [1e-6, 1 - 1e-6]. `floor_*` is the mean error
     of a perfectly calibrated model at the same confidences; the intervals are 95 % cluster
-    bootstraps. A group of fewer than 30 rows keeps n, accuracy and confidence and has null errors.
+    bootstraps. A group of fewer than 30 rows keeps n, accuracy and confidence and has null errors;
+    where all answers are right, or all wrong, intervals are null.
     Raises TableError for a missing column.
     """
     found = groups(tokens, items, runs, domains, by_task=True)
@@ -169,15 +169,18 @@ def _row(group: Group, draws: int, seed: int) -> dict[str, object]:
         "accuracy": float(correct.mean()),
         "confidence": float(confidence.mean()),
     }
-    if confidence.size < MIN_ROWS:
+    if confidence.size < errors.FEWEST:
         missing = CALIBRATION_COLUMNS[CALIBRATION_COLUMNS.index("ece") :]
         return row | dict.fromkeys(missing, float("nan"))
     cells = gather(confidence, correct)
     index, num = groups_of(group.cluster, confidence.size, seed)
     clustering = clustering_of(cells, index, num, correct, confidence)
     binned = run_errors(cells, clustering, draws=draws, seed=seed)
-    gap = squared = errors.Interval(float("nan"), float("nan"))
-    if num > 1:
+    gap = squared = ece = errors.Interval(float("nan"), float("nan"))
+    told = errors.tells_scatter(correct)
+    if told:
+        ece = binned.intervals["ece"]
+    if told and num > 1:
         weights = resampling.resampling_weights(num, draws, np.random.default_rng(seed))
         values = np.column_stack([confidence - correct, group.brier])
         means = resampling.mean_draws(values, index, weights, num)
@@ -196,8 +199,8 @@ def _row(group: Group, draws: int, seed: int) -> dict[str, object]:
         "excess_aurc": curve.excess_aurc,
         "floor_ece": binned.floors["ece"],
         "floor_smooth_ece": binned.floors["smooth_ece"],
-        "ece_low": binned.intervals["ece"].low,
-        "ece_high": binned.intervals["ece"].high,
+        "ece_low": ece.low,
+        "ece_high": ece.high,
         "overconfidence_low": gap.low,
         "overconfidence_high": gap.high,
         "brier_low": squared.low,

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from saltus.errors import TableError, nearest
+from saltus.calibrate.errors import FEWEST, PROBABILITY_CLIP
+from saltus.errors import TableError
 from saltus.law.selection import select
-from saltus.law.values import between, labels
+from saltus.law.values import between, check_roles, found_columns, labels
 
 FloatArray = NDArray[np.float64]
 
@@ -97,30 +98,37 @@ def warnings_of(group: Group) -> list[str]:
             f"{group.confidence.size} predictions, below {FEW_ROWS}: "
             "absolute errors are mostly their floor"
         )
+    if group.confidence.size < FEWEST:
+        told.append(f"fewer than {FEWEST} predictions: no intervals")
+    right = int(group.correct.sum())
+    if right in (0, group.correct.size):
+        same, other = ("right", "wrong") if right else ("wrong", "right")
+        most = 100 * (1 - 0.025 ** (1 / group.correct.size))
+        told.append(
+            f"every answer is {same}: no intervals, resampling draws no {other} one; 0 of "
+            f"{group.correct.size:,} allow up to {most:.2g} % (Clopper and Pearson, of "
+            "independent rows)"
+        )
+    off = np.abs(group.confidence - group.correct) > 1 - PROBABILITY_CLIP
+    if off.any():
+        told.append(
+            f"NLL is of confidences cut to [{PROBABILITY_CLIP:g}, 1 - {PROBABILITY_CLIP:g}]: "
+            f"{int(off.sum())} beyond were wrong, and uncut it is larger, infinite at 0 or 1"
+        )
     if group.cluster is not None and np.unique(group.cluster).size < 2:
         told.append("one cluster: no interval of what is signed, and none of its luck")
     return told
 
 
 def _check_names(frame: pd.DataFrame, columns: Columns) -> None:
-    named = {
-        "--confidence": [columns.confidence],
-        "--correct": [columns.correct],
-        "--group": columns.group,
-        "--cluster": [columns.cluster] if columns.cluster else [],
-    }
-    for option, names in named.items():
-        for name in names:
-            if name is None:
-                raise TableError(f"{option}: not given, expected one of {_some(frame)}")
-            if name not in frame.columns:
-                hint = nearest(name, [str(column) for column in frame.columns])
-                raise TableError(f"{option}: no column '{name}' in the table{hint}")
-
-
-def _some(frame: pd.DataFrame) -> str:
-    shown = [str(column) for column in frame.columns[:12]]
-    return ", ".join(shown) + (", …" if len(frame.columns) > 12 else "")
+    needed = {"--confidence": columns.confidence, "--correct": columns.correct}
+    for option, name in needed.items():
+        if name is None:
+            raise TableError(
+                f"{option}: not given, expected a column of the table; {found_columns(frame)}"
+            )
+    groups = [("--group", name) for name in columns.group]
+    check_roles(frame, [*needed.items(), ("--cluster", columns.cluster), *groups])
 
 
 def _truths(frame: pd.DataFrame, column: str) -> FloatArray:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from saltus.cli.lines import aligned, digits
-from saltus.cli.outputs import check_outputs
+from saltus.cli.outputs import check_outputs, write_numbers
 from saltus.cli.parser import whole
 from saltus.errors import SaltusError, TableError
-from saltus.files import write_json
 from saltus.law.advise import optimal_allocation, rank_candidates
 from saltus.law.belief import belief_of
 from saltus.law.values import RANGE
@@ -48,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     except TableError as error:
         raise TableError(f"{options.laws}: {error}") from error
     if options.json is not None:
-        write_json(options.json, {"optimum": best, **ranked})
+        write_numbers(options.json, {"optimum": best, **ranked})
     print("\n".join(_told(best, ranked, belief.status, str(belief.cost), options.top)))
 
 

@@ -12,9 +12,9 @@ from saltus.calibrate.measure import BOOTSTRAPS, Measured, measure
 from saltus.calibrate.table import Columns, Group, read_groups, warnings_of
 from saltus.cli.foreign import read_foreign
 from saltus.cli.lines import aligned
-from saltus.cli.outputs import check_outputs, check_picture, write_picture
+from saltus.cli.options import listed
+from saltus.cli.outputs import check_outputs, check_picture, write_numbers, write_picture
 from saltus.errors import SaltusError, TableError
-from saltus.files import write_json
 
 ABSENT = "–"
 ERRORS = (
@@ -56,10 +56,11 @@ def run(options: argparse.Namespace) -> None:
         raise SaltusError(f"--seed: found {options.seed}, expected a whole number from 0 on")
     check_picture(options.figure)
     check_outputs({"--json": options.json, "--figure": options.figure}, [options.table])
-    group = [part.strip() for part in (options.group or "").split(",") if part.strip()]
     columns = Columns(
-        options.confidence, options.correct, list(dict.fromkeys(group)), options.cluster
+        options.confidence, options.correct, listed("--group", options.group), options.cluster
     )
+    if options.table.is_dir():
+        raise SaltusError(f"{options.table}: found a folder, expected a table, a row per answer")
     frame = read_foreign(options.table)
     try:
         groups, dropped = read_groups(frame, columns, options.where)
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
         for each in groups
     ]  # fmt: skip
     if options.json is not None:
-        write_json(options.json, [_entry(*pair) for pair in zip(groups, found, strict=True)])
+        write_numbers(options.json, [_entry(*pair) for pair in zip(groups, found, strict=True)])
     if options.figure is not None:
         from saltus.figure import calibration_table
 

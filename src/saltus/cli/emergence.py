@@ -8,13 +8,13 @@ from pathlib import Path
 
 from saltus.cli.emergence_text import told
 from saltus.cli.foreign import read_foreign, table_of
-from saltus.cli.outputs import check_outputs, check_picture, write_picture
+from saltus.cli.options import listed
+from saltus.cli.outputs import check_outputs, check_picture, write_numbers, write_picture
 from saltus.emerge.ability import judge_groups
 from saltus.emerge.axis import Axis
 from saltus.emerge.describe import describe
 from saltus.emerge.table import Columns, read_groups
 from saltus.errors import SaltusError, TableError
-from saltus.files import write_json
 from saltus.law.plain import plain
 
 
@@ -23,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("table", type=Path, metavar="TABLE", help="a .csv, .parquet or .jsonl, or a study's folder")
     add("--scale", metavar="COLUMN", help="parameters, tokens, FLOPs or a loss (with --falling)")
-    add("--falling", action="store_true", help="ability grows as the scale falls, as with a loss")
+    add(
+        "--falling",
+        action="store_true",
+        help="ability grows as the scale falls, as a loss; no verdict then",
+    )
     add("--successes", metavar="COLUMN", help="right answers, whole numbers")
     add("--accuracy", metavar="COLUMN", help="their share, 0 to 1, instead of --successes")
     add("--trials", metavar="COLUMN|NUM", help="answers given")
@@ -53,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         accuracy=options.accuracy,
         trials=options.trials,
         chance=options.chance,
-        group=_listed(options.group),
+        group=listed("--group", options.group),
         replica=options.replica,
         nll=options.nll,
     )
@@ -67,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
     verdicts = judge_groups(groups, axis, seed=options.seed)
     found = [{**answer, **verdict} for (answer, _), verdict in zip(answers, verdicts, strict=True)]
     if options.json is not None:
-        write_json(options.json, plain(found))
+        write_numbers(options.json, plain(found))
     if options.figure is not None:
         from saltus.figure import emergence_table
 
@@ -76,9 +80,3 @@ def run(options: argparse.Namespace) -> None:
         figure = emergence_table.draw(groups, thresholds, verdicts, axis, options.level, label)
         write_picture(figure, options.figure)
     print("\n".join(told(str(options.table), columns, axis, groups, found, dropped)))
-
-
-def _listed(text: str | None) -> list[str]:
-    """Return the names of a comma-separated list, each once."""
-    names = [part.strip() for part in (text or "").split(",") if part.strip()]
-    return list(dict.fromkeys(names))

@@ -9,10 +9,9 @@ from typing import Any
 
 from saltus.cli.foreign import files_of, read_foreign, study_law
 from saltus.cli.law_text import told
-from saltus.cli.outputs import check_outputs, check_picture, write_picture
+from saltus.cli.outputs import check_outputs, check_picture, write_numbers, write_picture
 from saltus.cli.parser import number, whole
 from saltus.errors import SaltusError, TableError, nearest
-from saltus.files import write_json
 from saltus.law.columns import ROLE_OF, ROLES, parse_columns, parse_counts
 from saltus.law.conventions import conventions
 from saltus.law.criterion import LOSSES, RESIDUALS, Criterion
@@ -119,7 +118,7 @@ def run(options: argparse.Namespace) -> None:
     if moved is not None:
         found["conventions"] = moved
     if options.json is not None:
-        write_json(options.json, plain(found))
+        write_numbers(options.json, plain(found))
     if options.figure is not None:
         from saltus.figure import law_table
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from saltus.errors import SaltusError
 from saltus.preflight import study_path
 from saltus.study import Study, load_study
 
@@ -14,6 +15,14 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "study", nargs="?", help="a name in studies/, or a .yaml file (default: config.yaml)"
     )
+
+
+def listed(option: str, text: str | None) -> list[str]:
+    """Return the names of a comma-separated list, each once; none if it was not given."""
+    names = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if text is not None and not names:
+        raise SaltusError(f"{option}: found '{text}', expected names of columns, as in a,b")
+    return list(dict.fromkeys(names))
 
 
 def study_of(options: argparse.Namespace) -> Study:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from saltus.emerge.axis import Axis
-from saltus.emerge.means import accuracy_means, nll_means
+from saltus.emerge.means import Means, accuracy_means, nll_means
 from saltus.emerge.power import Power, power_of_both
 from saltus.emerge.rivals import rivals
 from saltus.emerge.scores import require_columns
@@ -73,15 +73,14 @@ def judge_groups(groups: Sequence[Group], axis: Axis, *, seed: int = 0) -> list[
     found: list[Judgement] = []
     powers: list[dict[str, Any] | None] = []
     for group in groups:
-        if axis.falling:
-            reason = "a leap is told along a scale that grows"
+        nll = None if group.nll is None else nll_means(group.scale, group.nll)
+        accuracy = accuracy_means(group.scale, group.successes, group.trials)
+        reason = _no_verdict(axis, accuracy, group.chance)
+        if reason:
             found.append(Judgement("undecided", reason, None, None, None, None))
             powers.append(None)
             continue
-        nll = None if group.nll is None else nll_means(group.scale, group.nll)
-        accuracy = accuracy_means(group.scale, group.successes, group.trials)
-        items = int(np.median(group.trials))
-        found.append(judge(nll, accuracy, items, seed=seed))
+        found.append(judge(nll, accuracy, int(np.median(group.trials)), seed=seed))
         powers.append(power_entry(power_of_both(nll, accuracy, W0, seed=seed)))
     told = [judgement_entry(each) for each in settle(found)]
     return [
@@ -94,6 +93,15 @@ def judge_groups(groups: Sequence[Group], axis: Axis, *, seed: int = 0) -> list[
         }
         for entry, power in zip(told, powers, strict=True)
     ]
+
+
+def _no_verdict(axis: Axis, accuracy: Means, chance: float) -> str:
+    """Return why a group is not judged, or an empty string."""
+    if axis.falling:
+        return "a leap is told along a scale that grows"
+    if np.all(accuracy.y < chance):
+        return f"accuracy is below guessing ({chance:g}) at every scale"
+    return ""
 
 
 def judgement_entry(judged: Judgement) -> dict[str, Any]:

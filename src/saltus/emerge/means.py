@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 Array = NDArray[np.float64]
 
@@ -74,6 +75,26 @@ def nll_means(scale: ArrayLike, nll: ArrayLike) -> Means:
     """Summarise mean target NLL in nats per answer, (C,), by size."""
     logs = np.log10(np.asarray(scale, dtype=float))
     return size_means(logs, np.asarray(nll, dtype=float), rising=False)
+
+
+def decline(means: Means) -> tuple[float, float]:
+    """Return by how much ability falls with a decade of scale, and the p-value of no fall.
+
+    Ability is y, or -y where y falls as it grows. Of least squares weighted by 1 / variance, one
+    sided, t with S - 2 degrees of freedom; p is 1 below three sizes.
+    """
+    spare = means.x.size - 2
+    if spare < 1:
+        return 0.0, 1.0
+    weights = 1 / means.variance
+    centred = means.x - weights @ means.x / weights.sum()
+    lost = means.y * (-1.0 if means.rising else 1.0)
+    spread = float(weights @ centred**2)
+    slope = float(weights @ (centred * lost)) / spread
+    left = lost - weights @ lost / weights.sum() - slope * centred
+    error = np.sqrt(float(weights @ left**2) / spare / spread)
+    p = float(stats.t.sf(slope / error, spare)) if error > 0 else float(slope <= 0)
+    return slope, p
 
 
 def seed_variance(means: Means) -> Array:

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from saltus.errors import TableError, nearest
+from saltus.errors import TableError
 from saltus.law.selection import select
 from saltus.law.values import (
     RANGE,
     between,
+    check_roles,
+    found_columns,
     labels,
     positive,
     refuse_duplicates,
@@ -24,7 +26,8 @@ from saltus.law.values import (
 
 FloatArray = NDArray[np.float64]
 
-MAX_NAMES = 12
+LARGEST_CHANCE = 1 - 1e-9  # of guessing: something must be left to learn
+MOST_TRIALS = 1e15  # whole numbers beyond are not told apart
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,7 @@ def read_groups(
 
 def _checked_names(frame: pd.DataFrame, columns: Columns) -> str:
     """Return the scale's column; TableError if an option is missing or names no column."""
-    names = [str(name) for name in frame.columns]
-    found = f"found {', '.join(names[:MAX_NAMES])}{', …' if len(names) > MAX_NAMES else ''}"
+    found = found_columns(frame)
     if columns.scale is None:
         raise TableError(f"--scale: not given, expected a column of the table; {found}")
     if columns.trials is None:
@@ -144,19 +146,7 @@ def _checked_names(frame: pd.DataFrame, columns: Columns) -> str:
         ("--trials", columns.trials if _number_of(columns.trials) is None else None),
         ("--chance", columns.chance if _number_of(columns.chance) is None else None),
     ]
-    taken: dict[str, str] = {}
-    for option, column in asked:
-        if column is None:
-            continue
-        if column not in names:
-            raise TableError(
-                f"column '{column}' ({option}): not in the table; {found}{nearest(column, names)}"
-            )
-        if column in taken:
-            raise TableError(
-                f"column '{column}': found as {taken[column]} and as {option}, expected one role"
-            )
-        taken[column] = option
+    check_roles(frame, asked)
     return columns.scale
 
 
@@ -170,18 +160,20 @@ def _number_of(text: str) -> float | None:
 def _trials(frame: pd.DataFrame, trials: str | None) -> FloatArray:
     number = _number_of(str(trials))
     if number is None:
-        return _numbers(frame, str(trials), 1.0, np.inf, whole=True)
-    if not (number >= 1 and number.is_integer() and number < 1e15):
-        raise TableError(f"--trials: found {trials}, expected a whole number from 1 on")
+        return _numbers(frame, str(trials), 1.0, MOST_TRIALS, whole=True)
+    if not (number >= 1 and number.is_integer() and number <= MOST_TRIALS):
+        raise TableError(
+            f"--trials: found {trials}, expected a whole number from 1 to {MOST_TRIALS:g}"
+        )
     return np.full(len(frame), number)
 
 
 def _chance(frame: pd.DataFrame, chance: str) -> FloatArray:
     number = _number_of(chance)
     if number is None:
-        return _numbers(frame, chance, 0.0, 1.0)
-    if not 0 <= number <= 1:
-        raise TableError(f"--chance: found {chance}, expected a share from 0 to 1")
+        return between(frame, chance, 0, LARGEST_CHANCE, "a share from 0 to below 1")
+    if not 0 <= number <= LARGEST_CHANCE:
+        raise TableError(f"--chance: found {chance}, expected a share from 0 to below 1")
     return np.full(len(frame), number)
 
 

@@ -188,7 +188,9 @@ def _placed(
         return unsettled(replace(base, fit_status="misfit"), below, reached, told)
     reason = ""
     if below is not None and fit.width_decades < np.log10(reached / below):
-        base = replace(base, fit_status="width < gap", width_decades=None)
+        assert base.curve is not None
+        moved = replace(base.curve, middle=base.curve.middle + np.log10(estimate) - fit.location)
+        base = replace(base, fit_status="width < gap", width_decades=None, curve=moved)
         reason = "the rise lies within one gap of the ladder"
     if outside:
         told = f"the curve's half point lies outside {gap}, so the curve does not describe them"

@@ -14,14 +14,14 @@ alone can show that nothing leapt, never that something did; nor can sizes that 
 more, between which any curve is narrow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from saltus.emerge.means import Means, draw_means, seed_variance
+from saltus.emerge.means import Means, decline, draw_means, seed_variance
 from saltus.emerge.transition import (
     MIN_SIZES,
     NUM_PARAMETERS,
@@ -132,10 +132,21 @@ def judge(
         reason = f"{num_items} distinct items; a verdict needs {MIN_ITEMS}"
     elif not any(changed):
         spare = num_sizes - NUM_PARAMETERS
-        reason = f"no curve is better than a constant (F test, {num_sizes} sizes, {spare} to spare)"
+        reason = f"no rise is better than a constant (F test, {num_sizes} sizes, {spare} to spare)"
+        reason += _decline_told({"accuracy": accuracy, "NLL": nll})
     narrow = [fit for fit in fits if fit is not None and _narrow(fit)]
     gap = None if some is None or not narrow else max(_gap(some.x, fit) for fit in narrow)
     return Judgement("undecided", reason, fits[0], fits[1], values[0], values[1], gap=gap)
+
+
+def _decline_told(metrics: Mapping[str, Means | None]) -> str:
+    """Return of each metric that ability falls along the scale, where it does; else nothing."""
+    told = ""
+    for name, means in metrics.items():
+        if means is not None and (found := decline(means))[1] < ALPHA:
+            way, unit = ("falls", "") if means.rising else ("rises", " nats")
+            told += f"; {name} {way} by {found[0]:.2g}{unit} a decade (p = {found[1]:.2g})"
+    return told
 
 
 def settle(found: Sequence[Judgement]) -> list[Judgement]:
@@ -188,7 +199,7 @@ def _verdict(found: Judgement, p: float | None) -> tuple[str, str]:
     sure = p is not None and p < ALPHA
     if nll is None:
         assert accuracy is not None
-        told = f"accuracy takes {_told(accuracy)}"
+        told = f"mean accuracy takes {_told(accuracy)}"
         if accuracy.low > W0:
             return "smooth", f"{told}, more than {W0}"
         if _narrow(accuracy):
@@ -203,7 +214,7 @@ def _verdict(found: Judgement, p: float | None) -> tuple[str, str]:
         return "undecided", f"{told}, but p = {p:.2g} against smooth"
     if nll.low > W0:
         if accuracy is not None and _narrow(accuracy) and sure:
-            return "metric-induced", f"{told}, accuracy {_told(accuracy)} (p = {p:.2g})"
+            return "metric-induced", f"{told}, mean accuracy {_told(accuracy)} (p = {p:.2g})"
         if accuracy is None or accuracy.low > W0:
             return "smooth", f"{told}, more than {W0}"
         return "undecided", f"{told}, but accuracy {_told(accuracy)}: the metric may leap"

@@ -89,7 +89,7 @@ def _nll(axes: Axes, group: Group, judged: Mapping[str, Any], limits: tuple[floa
     told = words.width(fit, span) if fit else "no transition was fitted"
     style.subtitle(axes, f"leap: {judged['verdict']}", told)
     places = np.unique(group.scale)
-    if fit:
+    if fit and fit["start"] != fit["end"]:
         x = np.geomspace(places[0], places[-1], NUM_POINTS)
         axes.plot(x, curve(Transition(**fit), np.log10(x)), color=style.SOFT, linewidth=1.3,
                   linestyle=NLL_CURVE, zorder=2)  # fmt: skip
@@ -112,12 +112,12 @@ def _panel(
     if group.chance > 0:
         axes.axhline(group.chance, color=style.SOFT, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
     _band(axes, threshold, level, limits)
-    if threshold.curve is not None:
+    if threshold.curve is not None and threshold.status != "not monotone":
         fitted = threshold.curve
         x = np.geomspace(*limits, NUM_POINTS)
         place = np.log10(axis.ordered(x))
         rise = special.expit((place - fitted.middle) / fitted.width)
-        drawn = threshold.fit_status != "misfit" and threshold.status != "not monotone"
+        drawn = threshold.fit_status != "misfit"
         axes.plot(x, fitted.guess + (1 - fitted.guess - fitted.lapse) * rise, color=style.INK,
                   linewidth=1.6, linestyle="-" if drawn else (0, (4, 3)), zorder=3)  # fmt: skip
     share = group.successes / group.trials
@@ -141,7 +141,7 @@ def _band(axes: Axes, threshold: Threshold, level: float, limits: tuple[float, f
             arrowprops={"arrowstyle": "-|>", "color": style.THRESHOLD, "linewidth": 1.8},
         )  # fmt: skip
         return
-    if "[" in threshold.label:
+    if "[" in threshold.label and (threshold.low, threshold.high) != (None, None):
         low = limits[0] / 10 if threshold.low is None else threshold.low
         high = limits[1] * 10 if threshold.high is None else threshold.high
         axes.axvspan(low, high, color=style.THRESHOLD, alpha=0.14, linewidth=0, zorder=0)

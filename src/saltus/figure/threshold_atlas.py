@@ -69,7 +69,10 @@ def draw(tables: Tables) -> Figure:
 
 
 def _line(axes: Axes, row: dict[str, Any], place: int, ends: tuple[float, float]) -> None:
-    """Draw one threshold; an open end is an arrow at the edge of the ladder."""
+    """Draw one threshold; an open end is an arrow at the edge of the ladder.
+
+    Of one beyond the ladder the line is what its interval holds within, if it has such an end.
+    """
     status = str(row["status"])
     crossed = status == "crossed"
     colour = style.FAINT if status in ("undecided", "not monotone") else style.THRESHOLD
@@ -77,9 +80,9 @@ def _line(axes: Axes, row: dict[str, Any], place: int, ends: tuple[float, float]
     left = low if np.isfinite(low) else ends[0]
     right = high if np.isfinite(high) else ends[1]
     if status == "above largest":
-        left, right = max(left, ends[0]), ends[1]
+        left, right = max(low, ends[0]) if np.isfinite(low) else ends[1], ends[1]
     if status == "below smallest":
-        left, right = ends[0], min(right, ends[1])
+        left, right = ends[0], min(high, ends[1]) if np.isfinite(high) else ends[0]
     axes.plot([left, right], [place, place], color=colour, linewidth=2.2, zorder=2,
               solid_capstyle="butt")  # fmt: skip
     open_right = status == "above largest" or not np.isfinite(high)

@@ -144,6 +144,8 @@ def width(found: Mapping[str, Any] | None, span: float) -> str:
     """
     if not found:
         return "no width"
+    if found["start"] == found["end"]:
+        return "no transition: none betters a constant"
 
     def capped(value: Any) -> str:
         number = finite(value)

@@ -3,9 +3,10 @@
 import re
 
 import pandas as pd
+from pandas.errors import UndefinedVariableError
 
 from saltus.errors import TableError
-from saltus.law.values import positive
+from saltus.law.values import found_columns, positive
 
 LONGEST_REASON = 120  # characters of another library's error
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -29,6 +30,8 @@ def select(
             kept = frame.eval(where)
         except Exception as error:  # whatever the expression does is the user's
             reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+            if isinstance(error, UndefinedVariableError):
+                reason = f"{reason}; {found_columns(frame)}"
             if assigns:
                 reason = f"a single '=' sets a value; to compare, write == ({reason})"
             raise TableError(f'--where: found "{where}", which cannot be used: {reason}') from error

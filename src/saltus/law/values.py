@@ -3,7 +3,7 @@
 Rows are counted from 1, as they stand in the file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -12,13 +12,41 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from saltus.errors import TableError
+from saltus.errors import TableError, nearest
 
 Array = NDArray[np.float64]
 
 RANGE = (1e-60, 1e60)
 """Of counts, FLOPs and losses, in any unit: to the power of an exponent they still are numbers."""
 LONGEST_VALUE = 40  # characters of a cell that a message shows
+MAX_NAMES = 12  # columns that a message lists
+
+
+def found_columns(frame: pd.DataFrame) -> str:
+    """Return the table's columns as a message tells them, `found N, D, loss`."""
+    names = [str(name) for name in frame.columns]
+    return f"found {', '.join(names[:MAX_NAMES])}{', …' if len(names) > MAX_NAMES else ''}"
+
+
+def check_roles(frame: pd.DataFrame, asked: Iterable[tuple[str, str | None]]) -> None:
+    """Refuse an option's column that the table lacks, or that another option has named.
+
+    `asked` holds (option, column), None for those not given. Raises `TableError`.
+    """
+    names, taken = [str(name) for name in frame.columns], dict[str, str]()
+    for option, column in asked:
+        if column is None:
+            continue
+        if column not in names:
+            raise TableError(
+                f"column '{column}' ({option}): not in the table; {found_columns(frame)}"
+                f"{nearest(column, names)}"
+            )
+        if column in taken:
+            raise TableError(
+                f"column '{column}': found as {taken[column]} and as {option}, expected one role"
+            )
+        taken[column] = option
 
 
 def row_number(frame: pd.DataFrame, at: int) -> int:
