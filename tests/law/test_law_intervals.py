@@ -31,7 +31,7 @@ def test_the_jackknife_of_a_mean_predicts_a_new_value_as_textbooks_do() -> None:
     """mean +- t(n - 1) s sqrt(1 + 1/n), which is a regression on a constant: statsmodels."""
     values = np.random.default_rng(1).normal(size=9)
     parts = np.array([np.delete(values, i).mean() for i in range(9)])
-    rule = DeleteOne(8, 0.9, noise_dof=8)
+    rule = DeleteOne(8, 0.9)
     low, high = rule.ends(values.mean(), parts, values.std(ddof=1))
     line = sm.OLS(values, np.ones(9)).fit().get_prediction([1.0]).summary_frame(alpha=0.1)
     assert [low, high] == pytest.approx([line["obs_ci_lower"][0], line["obs_ci_upper"][0]])
@@ -39,7 +39,7 @@ def test_the_jackknife_of_a_mean_predicts_a_new_value_as_textbooks_do() -> None:
 
 def test_a_new_value_has_the_freedom_of_its_own_scatter() -> None:
     """Two groups leave t with one degree of freedom; a scatter that is known has a normal's."""
-    known, alike = DeleteOne(1), np.full(2, 3.0)
+    known, alike = DeleteOne(1, noise_dof=np.inf), np.full(2, 3.0)
     low, high = known.ends(np.array(3.0), alike, 0.5)
     assert [low, high] == pytest.approx(stats.norm(3, 0.5).interval(0.95))
     few = DeleteOne(1, noise_dof=4).ends(np.array(3.0), alike, 0.5)

@@ -31,12 +31,12 @@ class DeleteOne:
     """Each refit lacks one group: t with `dof` degrees of freedom (Efron and Tibshirani 1993, 11).
 
     The covariance is (m - 1)/m times the sum of products of deviations from the refits' mean. What
-    a new observation adds has degrees of freedom of its own, `noise_dof`.
+    a new observation adds may have degrees of freedom of its own, `noise_dof`; None are `dof`.
     """
 
     dof: int
     level: float = 0.95
-    noise_dof: float = np.inf
+    noise_dof: float | None = None
     kind: ClassVar[str] = "jackknife"
 
     @property
@@ -59,9 +59,8 @@ class DeleteOne:
         the two has its own quantile, and their half widths are added in quadrature (Zou and Donner
         2008): a few sizes make the law uncertain, not how far replicas scatter about it.
         """
-        half = np.hypot(
-            self.quantile * jackknife_error(parts), self._quantile(self.noise_dof) * noise
-        )
+        noise_dof = self.dof if self.noise_dof is None else self.noise_dof
+        half = np.hypot(self.quantile * jackknife_error(parts), self._quantile(noise_dof) * noise)
         return whole - half, whole + half
 
     def covariance(self, one: Array, other: Array) -> Array:
