@@ -15,7 +15,7 @@ from saltus.figure.seed_spread import deviation_within
 from saltus.figure.tables import Tables
 from saltus.report.answers import headline
 from saltus.report.confidence import confidence_grids
-from saltus.report.render import render
+from saltus.report.render import raised, render
 from saltus.report.sections import grids
 
 
@@ -268,3 +268,9 @@ def test_every_error_stands_beside_its_floor_and_under_every_shift(tables: Table
     slopes = by_title["Calibration along scale"].rows
     assert {row[2] for row in slopes} >= {"over-confidence", "smooth ECE", "its floor", "NLL"}
     assert len(by_title["Which comes first, being right or being sure?"].rows) >= 4
+
+
+def test_exponents_are_raised_and_everything_else_is_escaped() -> None:
+    assert raised("A·N^−α, C^a & N^0.95 <b>") == (
+        "A·N<sup>−α</sup>, C<sup>a</sup> &amp; N<sup>0.95</sup> &lt;b&gt;"
+    )

@@ -102,7 +102,8 @@ def token_slope(params: FloatArray, below: FloatArray, reached: FloatArray) -> T
         reference=reference,
     )
     if crossing < MIN_SIZES:
-        return replace(base, reason=f"{crossing} sizes cross, at least {MIN_SIZES} are needed")
+        cross = "1 size crosses" if crossing == 1 else f"{crossing} sizes cross"
+        return replace(base, reason=f"{cross}, at least {MIN_SIZES} are needed")
     brackets = np.unique(np.stack([below, reached])[:, finite & (below > 0)], axis=1)
     if brackets.shape[1] == 1:
         low, high = (format_count(float(end)) for end in brackets[:, 0])

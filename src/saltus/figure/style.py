@@ -238,7 +238,7 @@ def note(axes: Axes, text: str) -> None:
 
 def subtitle(axes: Axes, title: str, below: str) -> None:
     """Give a panel a bold title and, under it, a line or two in grey."""
-    axes.set_title(title, pad=9 + 11 * (1 + below.count("\n")) if below else 6)
+    axes.set_title(title or " ", pad=9 + 11 * (1 + below.count("\n")) if below else 6)
     if below:
         lines = axes.annotate(
             below, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points",

@@ -50,13 +50,13 @@ SENTENCES: Mapping[str, tuple[str, str]] = MappingProxyType({
 
 VERDICTS: Mapping[str, str] = MappingProxyType(
     {
-        "sharp": "Leapt, within half a decade of parameters",
-        "metric-induced": "Leapt in exact match alone, not in the probability of the right answer",
-        "smooth": "Grew, over more than half a decade of parameters",
-        "undecided": "These runs cannot tell of",
+        "sharp": "leapt within half a decade of parameters",
+        "metric-induced": "leapt in exact match alone, not in the probability of the right answer",
+        "smooth": "grew over more than half a decade of parameters",
+        "undecided": "is undecided",
     }
 )
-"""What a verdict says, before the abilities that it is given to."""
+"""What a verdict says of an ability."""
 
 
 @dataclass(frozen=True)
@@ -156,17 +156,17 @@ def _ability(row: Mapping[Any, Any]) -> str:
 def leaps(tables: Tables) -> Answer:
     """Answer whether abilities leap or grow, by the verdicts."""
     question, source = "Do abilities leap or grow?", "emergence.json: verdicts"
-    said: dict[str, list[str]] = {}
-    for found in tables.emergence.get("verdicts", ()):
-        said.setdefault(found["verdict"], []).append(words.task(found["task"], found["arm"]))
-    if not said:
+    verdicts = list(tables.emergence.get("verdicts", ()))
+    if not verdicts:
         return Answer(question, "Undecided", ("No ability was judged.",), source)
     details = [
-        f"{VERDICTS[word]}: {words.listed(said[word])}." for word in VERDICTS if word in said
+        f"{words.task(found['task'], found['arm'])} {said}: {found['reason']}."
+        for word, said in VERDICTS.items()
+        for found in verdicts
+        if found["verdict"] == word
     ]
-    decided = sum(len(names) for word, names in said.items() if word != "undecided")
-    total = sum(map(len, said.values()))
-    short = f"{decided} of {words.plural(total, 'ability', 'abilities')} decided"
+    decided = sum(found["verdict"] != "undecided" for found in verdicts)
+    short = f"{decided} of {words.plural(len(verdicts), 'ability', 'abilities')} decided"
     return Answer(question, short, tuple(details), source)
 
 

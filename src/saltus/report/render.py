@@ -1,11 +1,13 @@
 """The report: answers, figures and tables of one study as a single HTML file without network."""
 
 import base64
+import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 import saltus
 from saltus.errors import TableError
@@ -14,6 +16,13 @@ from saltus.figure.catalogue import FIGURES, available
 from saltus.figure.tables import Tables
 from saltus.report.answers import headline
 from saltus.report.sections import grids, thresholds
+
+EXPONENT = re.compile(r"\^(−?(?:alpha|beta|[a-zα-ω]|[0-9.]+))")
+
+
+def raised(text: str) -> Markup:
+    """Return text as HTML, its exponents (`C^a`, `N^−alpha`, `N^0.95`) raised."""
+    return Markup(EXPONENT.sub(r"<sup>\1</sup>", str(escape(text))))
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ def render(tables: Tables, figure_directory: Path) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["raised"] = raised
     template = environment.from_string((package / "report.html").read_text("utf-8"))
     ladder = thresholds(tables)
     runs = tables.runs
