@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,31 @@ def test_conventions_of_own_names(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("whole", "spent"), ("whole", "6 whole D"), ("core", "spent"), ("core", "6 core D"),
     ]  # fmt: skip
     assert found[2]["alpha"] == pytest.approx(found[0]["alpha"] / 1.02, rel=1e-4)
-    assert "6 core D" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "6 core D" in told and "certificate" in told and "converged" in told
+    assert all("interval_reason" in row["a"]["isoflop"] for row in found)
+
+
+def test_compute_is_6nd_where_no_column_holds_it(tmp_path: Path, capsys: Any) -> None:
+    frame = table(6, noise=0.003)
+    found = answer(tmp_path, frame, "--form", "power")
+    told = capsys.readouterr().out
+    assert found["columns"]["flops"] == "6 N D" and ", x = C  (" in told
+    own = answer(tmp_path, frame.assign(C=6 * frame["N"] * frame["D"]), "--form", "power")
+    assert found["parameters"] == own["parameters"]
+
+
+def test_what_is_gone_or_fixed_is_not_told_as_a_number(tmp_path: Path, capsys: Any) -> None:
+    frame = table(6)
+    frame["loss"] = 20 * frame["N"] ** -0.1 + 30 * frame["D"] ** -0.12
+    answer(tmp_path, frame)
+    told = capsys.readouterr().out
+    (line,) = (line for line in told.splitlines() if line.startswith("E "))
+    assert line.split()[:2] == ["E", "~0"] and "on its bound" in line and "×" not in line
+    assert "E moves most" not in told
+    answer(tmp_path, table(6, noise=0.003), "--form", "over-training")
+    told = capsys.readouterr().out
+    assert re.search(r"^allocation a +0\.5000 +none: the form has no other", told, re.M)
 
 
 @pytest.mark.parametrize("variable", ["N", "D", "C"])
@@ -185,7 +210,12 @@ def test_what_repeated_rows_say_of_the_fit(
     frames["loss"] *= np.where(np.isclose(frames["N"], frames["N"].median()), 1.02, 1.0)
     found = answer(tmp_path, frames)
     assert found["lack_of_fit"]["status"] == "does not fit"
-    assert "lack of fit  the law does not fit" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "lack of fit  the law does not fit" in told
+    assert found["coverage"] is None
+    assert f"leaves {found['lack_of_fit']['ratio']:.2g} times the scatter" in told
+    assert main(["advise", str(tmp_path / "law.json"), "--budget", "1e21"]) == 0
+    assert capsys.readouterr().out.startswith("warning: the law does not fit: it leaves")
     found = answer(tmp_path, table(5, 0.003))
     assert found["lack_of_fit"]["status"] == "cannot say"
     assert found["lack_of_fit"]["seed_percent"] is None

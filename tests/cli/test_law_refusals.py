@@ -106,12 +106,15 @@ def test_a_bad_table_gets_one_line(
         (("--conventions", "--counts", "D"), "--counts: found 'D', expected ROLE=COLUMN"),
         (
             ("--conventions", "--counts", "flops=los"),
-            "column 'los' (--counts flops): not in the table (did you mean 'loss'?)",
+            "column 'los' (--counts flops): not in the table; found N, D, loss (did you mean 'los",
         ),
         (("--where", "N >"), '--where: found "N >", which cannot be used'),
         (("--where", "M > 3"), "name 'M' is not defined"),
         (("--where", "N > 1e99"), "0 rows after 64 dropped (where)"),
-        (("--cluster", "los"), "column 'los' (--cluster): not in the table (did you mean 'loss'?)"),
+        (
+            ("--cluster", "los"),
+            "column 'los' (--cluster): not in the table; found N, D, loss (did you mean 'loss'?)",
+        ),
         (("--form", "chinchila"), "(did you mean 'chinchilla'?)"),
         (("--form", "power", "--variable", "X"), "--variable: found 'X'"),
         (("--variable", "N"), "--variable: found 'N', but chinchilla has its own"),
@@ -161,8 +164,9 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_fit(
 def test_one_file_for_both_outputs_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    both = str(tmp_path / "law.svg")
-    said = refusal(tmp_path, capsys, table(), "--json", both, "--figure", both)
+    one, other = tmp_path / "law.json", tmp_path / "law.svg"
+    other.symlink_to(one)
+    said = refusal(tmp_path, capsys, table(), "--json", str(one), "--figure", str(other))
     assert said.endswith("the same as --json; expected a file of its own")
 
 
@@ -193,13 +197,17 @@ ROW = b"1e9,1e10,3\n"
 @pytest.mark.parametrize(
     ("name", "content", "part"),
     [
-        ("a.csv", b"", "No columns to parse"),
+        ("a.csv", b"", "found nothing in it"),
         ("a.csv", b"N,D,loss\n", "0 rows; chinchilla has 5"),
         ("a.csv", b"\x1f\x8b\x08\x00" + bytes(range(256)), "not a csv table ('utf-8' codec"),
         ("a.csv", b"N;D;loss\n1;2;3\n", "found columns parted by ';', expected ','"),
         ("a.csv", b"N,D,loss,loss\n" + 9 * ROW, "found column 'loss' twice"),
         ("a.csv", b"N,D,loss\n1,2,3,\n" + 9 * b"1,2,3,\n", "more values than the 3 columns"),
-        ("a.csv", b"N,D,loss\n" + ROW + b"1,2,3,4\n", "Expected 3 fields in line 3, saw 4"),
+        (
+            "a.csv",
+            b"N,D,loss\n" + ROW + b"1,2,3,4\n",
+            "line 3 of the file: found 4 values, expected 3; a comma within a value",
+        ),
         ("a.csv", b'N,D,loss\n1,2,"x\ny"\n' + 9 * ROW, "row 1: found 'x y', expected"),
         ("a.csv", b'N,D,loss\n"1,5",2,3\n' + 9 * ROW, "column N, row 1: found '1,5', expected"),
         ("a.csv", b"N,D,loss\n" + b"9" * 400 + b",2,3\n" + 9 * ROW, "column N, row 1: found "),

@@ -12,12 +12,16 @@ from saltus.law.forms import FORMS, PowerLaw
 from saltus.law.solve import fit
 from saltus.law.table import read_rows
 
+FITS = {"status": "none seen", "ratio": 1.0}
+
 
 def test_the_figure_says_where_unique_tokens_are_held() -> None:
     frame = table(5, noise=0.003).assign(U=lambda rows: np.minimum(rows["D"], 2e10))
     rows = read_rows(frame, FORMS["data-constrained"])
     fitted = fit(FORMS["data-constrained"], rows.variables, rows.loss, starts=8)
-    figure = law_table.draw(rows, fitted, doubt_of(fitted, rows, "bootstrap", num=100, seed=0))
+    figure = law_table.draw(
+        rows, fitted, doubt_of(fitted, rows, "bootstrap", num=100, seed=0), FITS
+    )
     top = figure.axes[0]
     assert any("curves at U = 20B, its median" in text.get_text() for text in top.texts)
     x, y = top.lines[0].get_data()
@@ -25,11 +29,24 @@ def test_the_figure_says_where_unique_tokens_are_held() -> None:
     assert y == pytest.approx(fitted.predict(held))
 
 
+def test_a_misfit_stands_under_the_figure_and_a_short_axis_has_ticks() -> None:
+    rows = read_rows(table(5, noise=0.003), FORMS["chinchilla"])
+    fitted = fit(FORMS["chinchilla"], rows.variables, rows.loss)
+    doubt = doubt_of(fitted, rows, "bootstrap", num=100, seed=0)
+    off = {"status": "does not fit", "ratio": 2.54}
+    top, below, *_ = law_table.draw(rows, fitted, doubt, off).axes
+    assert any("it leaves 2.5 times the scatter" in text.get_text() for text in below.texts)
+    low, high = top.get_ylim()
+    assert sum(low <= tick <= high for tick in top.get_yticks()) >= 3
+
+
 def test_compute_has_decades_for_ticks() -> None:
     frame = table(5, noise=0.003).assign(C=lambda rows: 6 * rows["N"] * rows["D"])
     rows = read_rows(frame, PowerLaw("C"))
     fitted = fit(PowerLaw("C"), rows.variables, rows.loss)
-    figure = law_table.draw(rows, fitted, doubt_of(fitted, rows, "bootstrap", num=100, seed=0))
+    figure = law_table.draw(
+        rows, fitted, doubt_of(fitted, rows, "bootstrap", num=100, seed=0), FITS
+    )
     below = figure.axes[1].xaxis
     told = [below.get_major_formatter()(value) for value in (1e17, 1e20)]
     assert told == ["$10^{17}$", "$10^{20}$"]

@@ -129,7 +129,7 @@ def test_the_gain_is_that_of_a_bayesian_update(rows: Rows, parameter: str | None
         reach={"N": (1e4, 3e6), "D": (1e6, 64e6), "C": (6e10, 1.2e15)},
         parameters=fitted.parameters,
         intervals=dict.fromkeys(form.parameters, (0.0, 1.0)),
-        status="converged",
+        warnings=(),
     )
     ranked = rank_candidates(belief, 1e15, parameter=parameter, target=None)
     if parameter is None:

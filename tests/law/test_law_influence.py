@@ -99,7 +99,7 @@ def test_coverage_is_that_of_the_nearest_design() -> None:
 def test_coverage_is_shown_only_of_intervals_made_as_the_simulated_ones(
     make_runs: MakeRuns,
 ) -> None:
-    runs = make_runs(sizes=6, seeds=2)
+    runs = make_runs(sizes=8, seeds=2)
     table, loss = variables_of(runs), runs["loss_text"]
     sizes, replicas = list(runs["size"]), replicas_of(runs)
     fitted = fit(Chinchilla(), table, loss)
@@ -107,6 +107,12 @@ def test_coverage_is_shown_only_of_intervals_made_as_the_simulated_ones(
     squares = fit(Chinchilla(), table, loss, criterion=Criterion("squared"))
     assert not_simulated(squares, "profile", sizes, replicas) == ""
     for reason, given in {
+        "simulated with 5 sizes, not with as few as 4": (
+            fitted,
+            "jackknife",
+            list("abcd"),
+            list("efghi"),
+        ),
         "not simulated for tea leaves": (fitted, "tea leaves", sizes, replicas),
         "simulated for several seeds": (fitted, "rows", sizes, None),
         "halved squares": (fitted, "profile", sizes, replicas),

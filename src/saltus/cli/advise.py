@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,12 @@ from saltus.law.values import RANGE
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("laws", type=Path, metavar="LAWS", help="laws.json of a study, or of saltus law --json")
+    add(
+        "laws",
+        type=Path,
+        metavar="LAWS",
+        help="a study's folder or laws.json, or that of saltus law",
+    )
     add("--budget", type=float, required=True, metavar="FLOPS", help="compute of one new run")
     add("--parameter", metavar="NAME", help="rank by this parameter's interval, or by that "
         "of a, the exponent of N* in C")  # fmt: skip
@@ -30,25 +35,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Read the law, rank, print. Raises `SaltusError` in one line."""
-    check_outputs({"--json": options.json}, [options.laws])
+    laws_file = options.laws / "laws.json" if options.laws.is_dir() else options.laws
+    check_outputs({"--json": options.json}, [laws_file])
     target = _target(options.target)
     if target is not None and options.parameter is not None:
         raise SaltusError("--target and --parameter: found both, expected one")
     try:
-        laws = json.loads(options.laws.read_text(encoding="utf-8"))
+        laws = json.loads(laws_file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SaltusError(f"{options.laws}: cannot be read ({error.strerror})") from error
+        raise SaltusError(f"{laws_file}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise SaltusError(f"{options.laws}: not JSON ({error})") from error
+        raise SaltusError(f"{laws_file}: not JSON ({error})") from error
     try:
         belief = belief_of(laws if isinstance(laws, dict) else {})
         best = optimal_allocation(belief, options.budget)
         ranked = rank_candidates(belief, options.budget, parameter=options.parameter, target=target)
     except TableError as error:
-        raise TableError(f"{options.laws}: {error}") from error
+        raise TableError(f"{laws_file}: {error}") from error
     if options.json is not None:
-        write_numbers(options.json, {"optimum": best, **ranked})
-    print("\n".join(_told(best, ranked, belief.status, str(belief.cost), options.top)))
+        write_numbers(options.json, {"optimum": best, **ranked, "warnings": list(belief.warnings)})
+    print("\n".join(_told(best, ranked, belief.warnings, str(belief.cost), options.top)))
 
 
 def _target(text: str | None) -> tuple[float, float] | None:
@@ -64,9 +70,14 @@ def _target(text: str | None) -> tuple[float, float] | None:
 
 
 def _told(
-    best: Mapping[str, Any], ranked: Mapping[str, Any], status: str, cost: str, top: int
+    best: Mapping[str, Any],
+    ranked: Mapping[str, Any],
+    warnings: Sequence[str],
+    cost: str,
+    top: int,
 ) -> list[str]:
     lines = [
+        *(f"warning: {each}" for each in warnings),
         f"compute-optimal at C = {best['flops']:.3g} = {cost}:",
         f"  N = {digits(best['params'], 3)} {_ends(best['params_interval'])}, "
         f"D = {digits(best['tokens'], 3)} {_ends(best['tokens_interval'])}, "
@@ -99,8 +110,6 @@ def _told(
             "*: at the edge of the N or D looked at (the table's least to twice its largest, or to "
             "the optimum of the budget): a run beyond may narrow it more, and extrapolates more"
         )
-    if status != "converged":
-        lines.append(f"not certain: the law's certificate says {status}")
     return lines
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -57,6 +58,7 @@ READERS: Mapping[str, Callable[[Path], pd.DataFrame]] = {
 }
 PACKED = ".gz"  # after .csv or .jsonl
 LONGEST_REASON = 200  # characters of another library's error
+LONGER = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
 
 def table_of(source: Path, within: str = "runs") -> Path:
@@ -90,9 +92,22 @@ def read_foreign(source: Path, within: str = "runs") -> pd.DataFrame:
         names = [str(name).strip() for name in frame.columns]
         _refuse_repeated(names)
     except Exception as error:  # whatever the readers of three formats raise is the file's
-        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+        reason = _reason(error)
         raise TableError(f"{path}: not a {kind[1:]} table ({reason})") from error
     return frame.set_axis(names, axis=1)
+
+
+def _reason(error: Exception) -> str:
+    """Return what a reader says, in one line and in the words of this package."""
+    told = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+    longer = LONGER.search(told)
+    if longer is not None:
+        wanted, line, found = longer.groups()
+        return (
+            f"line {line} of the file: found {found} values, expected {wanted}; a comma within a "
+            "value, as a decimal one, needs quotes"
+        )
+    return "found nothing in it" if told == "No columns to parse from file" else told
 
 
 def _packed(path: Path) -> Literal["gzip"] | None:

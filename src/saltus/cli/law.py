@@ -122,7 +122,7 @@ def run(options: argparse.Namespace) -> None:
     if options.figure is not None:
         from saltus.figure import law_table
 
-        write_picture(law_table.draw(rows, fitted, doubt), options.figure)
+        write_picture(law_table.draw(rows, fitted, doubt, found["lack_of_fit"]), options.figure)
     print("\n".join(told(str(options.table), rows, found)))
 
 

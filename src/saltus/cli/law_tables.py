@@ -98,13 +98,14 @@ def conventions(found: Sequence[Mapping[str, Any]]) -> list[str]:
             "alpha",
             "beta",
             "residual",
+            "certificate",
             *(f"a: {name}" for name in NAMES.values()),
         ]
     ]
     for row in found:
         line = [row["params"], row["flops"]]
         line += [_short(row[name], row[f"{name}_interval"]) for name in ("alpha", "beta")]
-        line.append(f"{row['rms_percent']:.2g} %")
+        line += [f"{row['rms_percent']:.2g} %", row["status"]]
         line += [_short(row["a"][name]["a"], row["a"][name]["interval"]) for name in NAMES]
         lines.append(line)
     return [*aligned(lines), "95 %: delete-one-size jackknife; –: refused or no interval"]

@@ -11,6 +11,7 @@ from saltus.law.likelihood import ALLOCATION
 from saltus.law.table import Rows
 
 MOST_IMPROVABLE = 0.01  # of the audited resamples
+VANISHED = 1e-3  # of a parameter, or of a loss: what is left of a term that is gone
 COUNTS = 1e4  # a table's largest N or D below this is hardly a count
 
 
@@ -22,7 +23,7 @@ def told(name: str, rows: Rows, found: Mapping[str, Any]) -> list[str]:
         f"table        {name}: {rows.num} rows, {found['sizes']} sizes; dropped: {dropped}",
         f"columns      {columns}",
         f"units        {_units(rows)}",
-        f"law          {found['equation']}  ({found['source']})",
+        f"law          {_equation(found['equation'], rows)}  ({found['source']})",
         f"fitted       {found['criterion']['text']}: {found['objective']:.7g}",
         "",
         *_parameters(found),
@@ -41,6 +42,14 @@ def told(name: str, rows: Rows, found: Mapping[str, Any]) -> list[str]:
     if "conventions" in found:
         lines += ["", *conventions(found["conventions"])]
     return lines
+
+
+def _equation(equation: str, rows: Rows) -> str:
+    """Return the equation, with the name of its variable where that is one alone."""
+    if len(rows.variables) > 1:
+        return equation
+    (name,) = rows.variables
+    return f"{equation}, x = {name}"
 
 
 def _units(rows: Rows) -> str:
@@ -75,16 +84,18 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
     head += [name for name, _ in moved]
     lines = [head]
     values = dict(found["parameters"])
+    bounded = certificate["bounds_hit"]
     intervals = dict(found["intervals"])
     for name, value in values.items():
-        line = [name, digits(value), _interval(intervals.get(name), notes.get(name, "none"))]
+        ends = _interval(intervals.get(name), notes.get(name, "none"))
+        line = [name, _value(value, name in bounded), ends]
         line += [_coverage(coverage, name)] if coverage else []
-        line += [f"×{each['factors'][name]:.3g}" for _, each in moved]
+        line += ["–" if name in bounded else _moved(each["factors"][name]) for _, each in moved]
         lines.append(line)
     allocation = found.get("allocation")
     if allocation is not None:
         line = [
-            "a",
+            "allocation a",
             digits(allocation["a"]),
             _interval(allocation["interval"], notes.get(ALLOCATION, "none")),
         ]
@@ -92,10 +103,10 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
         lines.append(line + [""] * len(moved))
     out = aligned(lines)
     if allocation is not None:
-        out.append(f"a: N* grows as C^a, C = {Cost(**allocation['cost'])}")
+        out.append(f"allocation a: N* grows as C^a, C = {Cost(**allocation['cost'])}")
     out.append(f"95 %: {found['interval_method']}")
     beside = [
-        ("a" if name == ALLOCATION else name, note)
+        ("allocation a" if name == ALLOCATION else name, note)
         for name, note in notes.items()
         if not note.startswith("none")
     ]
@@ -119,6 +130,15 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
             "true / every size off it as much as a seed is"
         )
     return out
+
+
+def _value(value: float, on_bound: bool) -> str:
+    """Return a parameter; one on its lower bound, a term too small to be seen, as about 0."""
+    return "~0" if on_bound and value < VANISHED else digits(value)
+
+
+def _moved(factor: float) -> str:
+    return "→ 0" if factor < VANISHED else f"×{factor:.3g}"
 
 
 def _coverage(coverage: Mapping[str, Any], name: str) -> str:
@@ -146,11 +166,16 @@ def _certificate(certificate: Mapping[str, Any]) -> list[str]:
     for key, what in (("leave_one_size_out", "a size"), ("leave_k_out", "the worst rows")):
         moved = certificate[key]
         if moved is not None:
-            far = max(moved["factors"], key=lambda name: abs(_log(moved["factors"][name])))
+            factors = {
+                name: factor
+                for name, factor in moved["factors"].items()
+                if name not in certificate["bounds_hit"]
+            }
+            far = max(factors, key=lambda name: abs(_log(factors[name])))
+            told = "falls to 0" if factors[far] < VANISHED else f"moves most, ×{factors[far]:.3g}"
             lines.append(
-                f"             without {what}: {far} moves most, ×{moved['factors'][far]:.3g} "
-                f"({moved['left_out'][far]}); the largest prediction by "
-                f"{moved['prediction_percent']:.2g} %"
+                f"             without {what}: {far} {told} ({moved['left_out'][far]}); "
+                f"the largest prediction moves by {moved['prediction_percent']:.2g} %"
             )
     return lines
 

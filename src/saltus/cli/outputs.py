@@ -33,10 +33,10 @@ def check_outputs(named: Mapping[str, Path | None], read: Iterable[Path] = ()) -
         if path is None:
             continue
         other = taken.setdefault(os.path.realpath(path), f"the same as {option}")
-        if option == "--json" and path.suffix.lower() != ".json":
-            raise SaltusError(f"{option}: found '{path}', expected a name ending in .json")
         if other != f"the same as {option}":
             raise SaltusError(f"{option}: found '{path}', {other}; expected a file of its own")
+        if option == "--json" and path.suffix.lower() != ".json":
+            raise SaltusError(f"{option}: found '{path}', expected a name ending in .json")
         try:
             what = "a folder" if path.is_dir() else "" if path.is_file() else "not a file"
             if what and path.exists():

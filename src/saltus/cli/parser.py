@@ -33,7 +33,10 @@ class Parser(argparse.ArgumentParser):
             if not word.startswith("-") or word == "--":
                 continue
             name = word.partition("=")[0]
-            raise SaltusError(f"{name}: unknown option{nearest(name, self._option_strings())}")
+            known = self._option_strings()
+            begun = [f" (did you mean '{each}'?)" for each in known if each.startswith(name)]
+            hint = begun[0] if len(begun) == 1 else nearest(name, known)
+            raise SaltusError(f"{name}: unknown option{hint}")
         if unknown:
             raise SaltusError(f"found '{unknown[0]}', expected no further argument")
         return options

@@ -104,7 +104,10 @@ def _law(axes: Axes, tables: Tables, law: Mapping[str, Any]) -> None:
                               zorder=2)  # fmt: skip
     names = {"E": "E", "alpha": "α", "beta": "β"}
     told = [words.quantity(law, key, sign) for key, sign in names.items()]
-    style.subtitle(axes, r"$L = E + A\,N^{-α} + B\,D^{-β}$", "      ".join(told))
+    below = "      ".join(told)
+    if np.isfinite(ratio := misfit(law)):
+        below += f"\nthe law does not fit: its residuals are {ratio:.1f} times the seeds' spread"
+    style.subtitle(axes, r"$L = E + A\,N^{-α} + B\,D^{-β}$", below)
 
 
 def _residuals(axes: Axes, tables: Tables, spread: float) -> None:

@@ -6,7 +6,8 @@ the law is drawn at six of its values. A third, as U, is held at its median, and
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from saltus.figure import style, words
 from saltus.law.columns import ROLE_OF, ROLES
 from saltus.law.doubt import Doubt
+from saltus.law.misfit import NO_FIT
 from saltus.law.solve import Fit
 from saltus.law.table import Rows
 
@@ -33,8 +35,8 @@ GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "eta": "η", "alpha_N": "α
 
 
 @style.themed
-def draw(rows: Rows, fitted: Fit, doubt: Doubt) -> Figure:
-    """Return the figure of checked rows, their fit and its intervals."""
+def draw(rows: Rows, fitted: Fit, doubt: Doubt, lack: Mapping[str, Any]) -> Figure:
+    """Return the figure of checked rows, their fit, its intervals and its `lack_of_fit`."""
     first, *others = fitted.form.variables
     figure = style.canvas(7.0)
     grid = figure.add_gridspec(2, 1, height_ratios=[2.1, 1])
@@ -79,6 +81,9 @@ def draw(rows: Rows, fitted: Fit, doubt: Doubt) -> Figure:
     style.subtitle(top, equation, _lines(told))
     status = fitted.certificate.status
     foot = f"n = {words.plural(rows.num, 'row')}; certificate: {status}; 95 %: {doubt.method}"
+    if lack["status"] == NO_FIT:
+        off = f"{lack['ratio']:.2g} times the scatter of repeated rows"
+        foot = f"the law does not fit, it leaves {off}; {foot}"
     below.annotate(
         textwrap.fill(foot, WIDEST_TEXT), (0, -0.3), xycoords="axes fraction", va="top",
         fontsize=8, color=style.SOFT,

@@ -19,7 +19,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from saltus.figure import words
 from saltus.figure.tables import Tables
@@ -203,6 +210,9 @@ def log_axis(axis: Axis, low: float, high: float, margin: float = 0.06, what: st
     if what == "power":
         steps = (1.0, 3.0) if decades < 1.5 else (1.0,)
     axis.set_major_locator(LogLocator(10, subs=steps, numticks=12))
+    if decades < 0.4:  # so short that even steps look even
+        ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        axis.set_major_locator(FixedLocator([each for each in ticks if each > 0]))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
     written = _power if what == "power" else words.count

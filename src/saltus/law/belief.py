@@ -17,6 +17,7 @@ from saltus.law.allocation import Cost, fit_cost
 from saltus.law.ends import DeleteOne, Percentiles, Rule
 from saltus.law.forms import FORMS, Form
 from saltus.law.intervals import Intervals
+from saltus.law.misfit import NO_FIT
 from saltus.law.parametric import UNUSABLE
 from saltus.law.table import Rows
 
@@ -66,7 +67,7 @@ class Belief:
 
     `replica_error` is the standard deviation of a new run's log loss about the law. `reach` holds
     the lowest and highest N, D and C of the table. `parameters` and `intervals` are the public
-    ones; an interval is None where the law has none.
+    ones; an interval is None where the law has none. `warnings` say what speaks against the law.
     """
 
     form: Form
@@ -78,7 +79,7 @@ class Belief:
     reach: dict[str, Span]
     parameters: Mapping[str, float]
     intervals: Mapping[str, Span | None]
-    status: str
+    warnings: tuple[str, ...]
 
 
 def belief_of(laws: Mapping[str, Any]) -> Belief:
@@ -124,8 +125,19 @@ def belief_of(laws: Mapping[str, Any]) -> Belief:
         reach={name: _span(entry, f"uncertainty.reach.{name}") for name in ("N", "D", "C")},
         parameters={name: _number(entry, f"parameters.{name}", None) for name in form.parameters},
         intervals={name: _interval(entry, f"intervals.{name}") for name in form.parameters},
-        status=status,
+        warnings=_warnings(entry, status),
     )
+
+
+def _warnings(entry: Mapping[str, Any], status: str) -> tuple[str, ...]:
+    """Return what the law's own file says against it: its certificate, its lack of fit."""
+    told = []
+    if status != "converged":
+        told.append(f"not certain: the law's certificate says {status}")
+    lack = entry.get("lack_of_fit")
+    if isinstance(lack, Mapping) and lack.get("status") == NO_FIT:
+        told.append(f"{lack.get('text')}; no interval here covers that")
+    return tuple(told)
 
 
 def _rule(entry: Mapping[str, Any]) -> Rule:

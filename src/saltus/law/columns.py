@@ -79,8 +79,9 @@ def choose_columns(
                 chosen[role] = match
     for role in needed:
         if role not in chosen:
+            hints = (nearest(known, names) for known in ROLES[role])
             raise TableError(
-                f"column for {role}: none of {', '.join(ROLES[role])} in the table; found {told}; "
-                f"name it with --columns {role}=COLUMN"
+                f"column for {role}: none of {', '.join(ROLES[role])} in the table; found {told}"
+                f"{next(filter(None, hints), '')}; name it with --columns {role}=COLUMN"
             )
     return chosen

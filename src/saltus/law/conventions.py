@@ -7,7 +7,7 @@ head FLOPs alone move an exponent of allocation from .84 to .70).
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saltus.errors import TableError, nearest
+from saltus.errors import TableError
 from saltus.law.allocation import FLOPS_PER_PAIR
 from saltus.law.approaches import three_approaches
 from saltus.law.criterion import Criterion
@@ -17,10 +17,11 @@ from saltus.law.forms import Chinchilla
 from saltus.law.jackknife import jackknife
 from saltus.law.solve import HUBER, fit
 from saltus.law.table import Rows
-from saltus.law.values import positive
+from saltus.law.values import check_roles, positive
 
 PARAMS = ("params_total", "params_nonembedding")
 FLOPS = ("flops_exact", "flops_6nd")
+KEPT = ("a", "interval", "reason", "interval_reason")  # of an approach's entry
 
 
 def conventions(
@@ -41,12 +42,7 @@ def conventions(
     """
     frame, columns, more = rows.frame, rows.columns, counts or {}
     for role, named in more.items():
-        for name in named:
-            if name not in frame.columns:
-                raise TableError(
-                    f"column '{name}' (--counts {role}): not in the table"
-                    f"{nearest(name, map(str, frame.columns))}"
-                )
+        check_roles(frame, [(f"--counts {role}", name) for name in dict.fromkeys(named)])
     names = list(dict.fromkeys([columns["params"], *more.get("params", ()), *PARAMS]))
     own = [columns["flops"]] if "flops" in columns else []
     computes = list(dict.fromkeys([*own, *more.get("flops", ()), *FLOPS]))
@@ -81,7 +77,7 @@ def conventions(
                     "rms_percent": rms_percent(fitted.residuals),
                     "status": fitted.certificate.status,
                     "a": {
-                        approach: {key: entry[key] for key in ("a", "interval", "reason")}
+                        approach: {key: entry[key] for key in KEPT}
                         for approach, entry in found["approaches"].items()
                     },
                     "verdict": found["verdict"],

@@ -6,12 +6,13 @@ were made as there, and of no others.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from typing import Any
 
 from saltus.law.criterion import Criterion
+from saltus.law.misfit import NO_FIT
 from saltus.law.solve import Fit
 
 SIMULATED_FORM = "chinchilla"
@@ -43,7 +44,21 @@ def not_simulated(
         return f"simulated for laws inside their bounds; {', '.join(hit)} is on one"
     if replicas is None or len(set(replicas)) <= len(set(sizes)):
         return "simulated for several seeds of each size"
+    fewest = min(int(row["sizes"]) for row in _rows() if row["method"] == kind)
+    if len(set(sizes)) < fewest:
+        return f"simulated with {fewest} sizes, not with as few as {len(set(sizes))}"
     return ""
+
+
+def withheld(entry: Mapping[str, Any], lack: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of intervals without its coverage where the law does not fit.
+
+    Sizes were simulated as far off the law as a seed is: residuals of 1.4 times the seeds' scatter.
+    """
+    if entry["coverage"] is None or lack["status"] != NO_FIT:
+        return dict(entry)
+    reason = f"simulated for laws that fit; this one leaves {lack['ratio']:.2g} times the scatter"
+    return {**entry, "coverage": None, "coverage_reason": f"{reason} of repeated rows"}
 
 
 def coverage_of(kind: str, num_sizes: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from saltus.law.allocation import FLOPS_PER_PAIR, cost_exponents, fit_cost
 from saltus.law.approaches import three_approaches
 from saltus.law.belief import uncertainty_entry
 from saltus.law.compare import compare_forms
+from saltus.law.coverage import withheld
 from saltus.law.criterion import Criterion
 from saltus.law.doubt import Doubt, Interval, choose_interval, doubt_of
 from saltus.law.forecast import rms_percent
@@ -39,7 +40,7 @@ def certificate_entry(fitted: Fit, rows: Rows) -> dict[str, Any]:
     """Return the certificate with how far the law moves without a size or its worst rows."""
     without_size = leave_one_size_out(fitted, rows.variables, rows.loss, rows.sizes)
     names: list[object] = [int(label) + 1 for label in rows.frame.index]
-    if "run" in rows.frame:
+    if "run" in rows.frame and rows.frame["run"].is_unique:
         names = list(rows.frame["run"])
     without_rows = leave_worst_out(fitted, rows.variables, rows.loss, names)
     return {
@@ -123,6 +124,8 @@ def describe(
     """
     fitted = fit(form, rows.variables, rows.loss, criterion=criterion, seed=seed)
     doubt = doubt_of(fitted, rows, choose_interval(rows, interval), num=num, seed=seed)
+    lack = lack_of_fit(fitted, rows)
+    covered = withheld({"coverage": doubt.coverage, "coverage_reason": doubt.coverage_reason}, lack)
     entry: dict[str, Any] = {
         "form": form.name,
         "equation": form.equation,
@@ -133,8 +136,7 @@ def describe(
         "interval_method": doubt.method,
         "unconverged_refits": doubt.unconverged,
         "audit": doubt.audit,
-        "coverage": doubt.coverage,
-        "coverage_reason": doubt.coverage_reason,
+        **covered,
         **_allocation(rows, fitted, doubt),
         "objective": fitted.objective,
         "criterion": {
@@ -146,7 +148,7 @@ def describe(
         },
         "certificate": certificate_entry(fitted, rows),
         "residuals": residual_entry(fitted),
-        "lack_of_fit": lack_of_fit(fitted, rows),
+        "lack_of_fit": lack,
         **_approaches(rows, fitted, doubt),
         **(_heldout(rows, fitted, seed) if heldout else {}),
         "uncertainty": uncertainty_entry(doubt.spread, rows),

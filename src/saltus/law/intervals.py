@@ -123,7 +123,11 @@ class Intervals(ABC):
             return "" if ends[0] <= whole <= ends[1] else self._beside(whole, parts)
         on_bound = self.fitted.form.growing & set(self.fitted.certificate.bounds_hit)
         absent = f"{' and '.join(sorted(on_bound))} on a bound"
-        return f"none: {absent if on_bound else self._still}"
+        if on_bound:
+            return f"none: {absent}"
+        growth = self.fitted.form.growth(self.theta)
+        moved = growth is not None and not unmoved(float(growth[0][0]), np.asarray(growth[0]))
+        return "none: the form has no other" if moved else f"none: {self._still}"
 
     def _beside(self, whole: float, parts: Array) -> str:
         """Return how the refits lie about an estimate that is outside their interval."""

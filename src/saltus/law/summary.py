@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from saltus.law.checks import band, sensitivity
+from saltus.law.coverage import withheld
 from saltus.law.criterion import Criterion
 from saltus.law.describe import describe
 from saltus.law.doubt import beside_entry
@@ -75,7 +76,10 @@ def summarise_chinchilla(
     found, fitted, doubt = describe(
         rows, form, criterion=criterion, interval="jackknife", seed=seed, heldout=False
     )
-    beside = beside_entry(rows, fitted, num=NUM_BESIDE, seed=seed)
+    beside = [
+        withheld(each, found["lack_of_fit"])
+        for each in beside_entry(rows, fitted, num=NUM_BESIDE, seed=seed)
+    ]
     entry = {**found, **entry, "delta": criterion.delta, "beside": beside}
     if doubt.spread is not None:
         entry["band"] = band(runs, doubt.spread)

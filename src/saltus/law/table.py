@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from saltus.errors import TableError, nearest
+from saltus.errors import TableError
 from saltus.law.alike import ALIKE, merge_alike
+from saltus.law.allocation import FLOPS_PER_PAIR
 from saltus.law.columns import ROLE_OF, choose_columns
 from saltus.law.forms.base import Form
 from saltus.law.selection import select
-from saltus.law.values import labels, positive, refuse_duplicates
+from saltus.law.values import check_roles, labels, positive, refuse_duplicates
 
 Array = NDArray[np.float64]
 
@@ -63,13 +64,13 @@ def read_rows(
     """
     variables = form.variables
     roles = [ROLE_OF.get(name, name) for name in variables]
+    frame = frame.reset_index(drop=True)
+    if "C" in variables:
+        frame, columns = _with_compute(frame, columns or {})
     chosen = choose_columns(frame, columns or {}, [*roles, "loss"])
-    if cluster is not None and cluster not in frame.columns:
-        raise TableError(
-            f"column '{cluster}' (--cluster): not in the table{nearest(cluster, map(str, frame))}"
-        )
+    check_roles(frame, [("--cluster", cluster)])
     dropped: dict[str, int] = {}
-    frame = select(frame.reset_index(drop=True), where, minimum_tokens, dropped)
+    frame = select(frame, where, minimum_tokens, dropped)
     needed = len(form.parameters) + 2
     if len(frame) < needed:
         left = f" after {_told(dropped)}" if dropped else ""
@@ -118,6 +119,19 @@ def read_rows(
         frame=frame,
         labelled="size" in chosen,
     )
+
+
+def _with_compute(
+    frame: pd.DataFrame, columns: Mapping[str, str]
+) -> tuple[pd.DataFrame, Mapping[str, str]]:
+    """Return a table without FLOPs with 6 N D, and its columns; any other as it is."""
+    has = choose_columns(frame, columns, [])
+    if "flops" in has or not {"params", "tokens"} <= has.keys():
+        return frame, columns
+    counts = [pd.to_numeric(frame[has[role]], errors="coerce") for role in ("params", "tokens")]
+    name = f"6 {has['params']} {has['tokens']}"
+    product = FLOPS_PER_PAIR * counts[0] * counts[1]
+    return frame.assign(**{name: product}), {**columns, "flops": name}
 
 
 def _refuse_one_size(

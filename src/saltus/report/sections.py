@@ -128,7 +128,10 @@ def approaches(tables: Tables) -> Grid:
                 words.power(best["flops"]) if best else words.ABSENT,
                 words.count(best["params"]) if best else words.ABSENT,
                 words.count(best["tokens"]) if best else words.ABSENT,
-                entry["reason"] or entry["interval_reason"] or words.ABSENT,
+                "; ".join(
+                    filter(None, [entry["reason"] or entry["interval_reason"], *entry["warnings"]])
+                )
+                or words.ABSENT,
             )
         )
     return Grid(
