@@ -80,3 +80,17 @@ def test_the_baseline_and_the_doubts_are_those_of_the_tables(
 def test_files_that_the_readme_shows_exist(readme: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", readme):
         assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_the_seeds_of_the_arms_study_are_quoted(readme: str) -> None:
+    scores = load_tables(ROOT / "results" / "reference" / "arms").scores
+    last = scores[(scores["horizon"] == scores["horizon"].max()) & (scores["arm"] == "plain")]
+    last = last[last["params_nonembedding"] > 13_000]
+    learnt = last["exact_match"] >= 0.5
+    right, other = (last.loc[each, "exact_match"].median() for each in (learnt, ~learnt))
+    told = " ".join(readme.split())
+    assert f"of {len(last)} networks of 14k to 56k parameters {learnt.sum()} had learnt" in told
+    assert f"(median right {right:.2f}), ten had not ({other:.2f})".replace("0.", ".") in told
+    assert (~learnt).sum() == 10
+    by_size = learnt.groupby(last["params_nonembedding"]).sum()
+    assert by_size.max() - by_size.min() <= 1
