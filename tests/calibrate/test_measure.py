@@ -159,3 +159,11 @@ def test_a_million_predictions_take_seconds() -> None:
     start = time.process_time()
     measure(confidence, correct, np.arange(1_000_000) // 20, bootstraps=1000)
     assert time.process_time() - start < 10
+
+
+def test_areas_have_the_ends_that_their_estimates_can_have() -> None:
+    confidence = np.linspace(0.05, 0.95, 40)
+    found = measure(confidence, np.arange(40) == 3)
+    for name in ("aurc", "excess_aurc", "augrc"):
+        ends = found.intervals[name]
+        assert 0 <= ends.low <= getattr(found, name) <= ends.high <= 1

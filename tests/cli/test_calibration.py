@@ -86,7 +86,7 @@ def test_few_rows_and_cut_confidences_are_told(tmp_path: Path, capsys: Any) -> N
     assert main(["calibration", written(frame, tmp_path), *COLUMNS]) == 0
     said = capsys.readouterr().out
     assert "fewer than 30 predictions: no intervals" in said
-    assert "cut to [1e-06, 1 - 1e-06]: 2 beyond were wrong" in said
+    assert "cut to [1e-06, 1 - 1e-06]: 2 beyond came out the other way" in said
 
 
 def test_a_file_keeps_who_may_read_it_and_a_folder_is_no_table(tmp_path: Path, capsys: Any) -> None:

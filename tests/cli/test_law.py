@@ -97,6 +97,10 @@ def test_compute_is_6nd_where_no_column_holds_it(tmp_path: Path, capsys: Any) ->
     found = answer(tmp_path, frame, "--form", "power")
     told = capsys.readouterr().out
     assert found["columns"]["flops"] == "6 N D" and ", x = C  (" in told
+    path = tmp_path / "text.csv"
+    frame.astype({"D": object}).assign(D=["many", *frame["D"][1:]]).to_csv(path, index=False)
+    assert main(["law", str(path), "--form", "power"]) == 2
+    assert "column D, row 1: found 'many'" in capsys.readouterr().err
     own = answer(tmp_path, frame.assign(C=6 * frame["N"] * frame["D"]), "--form", "power")
     assert found["parameters"] == own["parameters"]
 

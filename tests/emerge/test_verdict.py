@@ -233,7 +233,17 @@ def test_a_decline_is_told_as_a_weighted_regression_finds_it() -> None:
     found = settle([judge(nll, means)])[0]
     assert found.verdict == "undecided"
     assert "; accuracy falls by 0.1" in found.reason and "; NLL rises by 0.5" in found.reason
-    assert decline(nll_means(10**x, 4 - x))[1] == 1.0
+    assert decline(nll_means(10**x, 4 - x))[1] > 0.99
+
+
+def test_equal_means_decline_no_further_than_rounding() -> None:
+    x = np.repeat(np.linspace(3, 5, 8), 3)
+    for level in (2.0, 0.37, 1e-3):
+        flat = nll_means(10**x, np.full(x.size, level))
+        assert decline(flat) == (0.0, 1.0)
+        assert settle([judge(flat, None)])[0].reason.startswith("no rise is better")
+    share = accuracy_means(10**x, np.full(x.size, 148.0), np.full(x.size, 400.0))
+    assert decline(share) == (0.0, 1.0)
 
 
 def test_a_table_without_a_change_says_how_it_was_tested() -> None:

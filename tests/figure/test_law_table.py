@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from law_tables import answer, table
+from matplotlib.figure import Figure
 
-from saltus.figure import law_table
+from saltus.figure import law_table, style
 from saltus.law.doubt import doubt_of
 from saltus.law.forms import FORMS, PowerLaw
 from saltus.law.solve import fit
@@ -38,6 +39,13 @@ def test_a_misfit_stands_under_the_figure_and_a_short_axis_has_ticks() -> None:
     assert any("it leaves 2.5 times the scatter" in text.get_text() for text in below.texts)
     low, high = top.get_ylim()
     assert sum(low <= tick <= high for tick in top.get_yticks()) >= 3
+    axes = Figure().add_subplot()
+    for low, high, what in ((2.6, 4.8, ""), (1e6, 1.1e6, ""), (9.7e17, 2e18, "power")):
+        style.log_axis(axes.xaxis, low, high, what=what)
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        told = [axes.xaxis.get_major_formatter()(tick) for tick in ticks]
+        assert len(set(told)) == len(told)
+    assert style._power(9.7e17) == "$10^{18}$"
 
 
 def test_compute_has_decades_for_ticks() -> None:

@@ -84,6 +84,23 @@ def test_intervals_hold_the_estimate_and_the_method_names_its_freedom(make_runs:
     np.testing.assert_allclose(np.log(inner[1] / inner[0]), 2 * expected, rtol=1e-9)
 
 
+def test_a_new_replica_has_the_freedom_of_replicas_and_never_less_than_the_law(
+    make_runs: MakeRuns,
+) -> None:
+    for seeds, expected in ((3, 6 * 3 - 5), (1, 6 - 3)):
+        runs = make_runs(sizes=6, seeds=seeds)
+        table, loss = variables_of(runs), runs["loss_text"].to_numpy()
+        fitted = fit(Chinchilla(), table, loss)
+        errors = jackknife(fitted, table, loss, list(runs["size"]), replicas_of(runs))
+        assert errors is not None and errors.replica_dof == expected
+        error = jackknife_error(predict_log(fitted.form, errors.theta, table))
+        half = np.hypot(
+            stats.t.ppf(0.975, 3) * error, stats.t.ppf(0.975, expected) * errors.replica_error
+        )
+        low, high = errors.prediction_interval(table)
+        np.testing.assert_allclose(np.log(high / low), 2 * half, rtol=1e-9)
+
+
 def test_intervals_cover_the_truth(make_runs: MakeRuns, truth: dict[str, float]) -> None:
     """64 ladders of 8 sizes x 5 seeds x 4 horizons: nominal 95 %; .89 is 2.2 errors below."""
     form, num = Chinchilla(), 64

@@ -271,6 +271,6 @@ def test_every_error_stands_beside_its_floor_and_under_every_shift(tables: Table
 
 
 def test_exponents_are_raised_and_everything_else_is_escaped() -> None:
-    assert raised("A·N^−α, C^a & N^0.95 <b>") == (
-        "A·N<sup>−α</sup>, C<sup>a</sup> &amp; N<sup>0.95</sup> &lt;b&gt;"
+    assert raised("A·N^−α, C^a & N^-0.95. <b>") == (
+        "A·N<sup>−α</sup>, C<sup>a</sup> &amp; N<sup>-0.95</sup>. &lt;b&gt;"
     )

@@ -44,7 +44,8 @@ def pair(confidence: ArrayLike, correct: ArrayLike) -> tuple[FloatArray, FloatAr
 def tells_scatter(correct: FloatArray) -> bool:
     """Return whether intervals can be formed: at least 30 rows, right ones and wrong ones.
 
-    Where all are right, resampling draws no wrong one, though 0 of n allow 3/n of them (95 %).
+    Where all are right, resampling draws no wrong one, though 0 of n allow 3.7/n of them (the end
+    of Clopper and Pearson's 95 % interval).
     """
     return correct.size >= FEWEST and 0 < correct.sum() < correct.size
 

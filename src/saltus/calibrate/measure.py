@@ -14,7 +14,6 @@ from saltus.calibrate.inversion import absolute_errors
 from saltus.calibrate.selective import coverage_at, risk_coverage
 
 BOOTSTRAPS = 1000
-LARGEST_AREA = {"aurc": 1.0, "excess_aurc": 1.0, "augrc": 0.5}
 RISKS = (0.01, 0.05, 0.1)
 NONE = Interval(float("nan"), float("nan"))
 
@@ -102,9 +101,10 @@ def measure(
         intervals["l2_squared_debiased"] = resampling.interval(draws, squared)
         areas = resampling.risk_draws(conf, right, group, weights)
         found = (curve.aurc, curve.excess_aurc, curve.augrc)
-        for name, column, value in zip(signed[-3:], areas.T, found, strict=True):
+        most = (1.0, 1.0, (conf.size + 1) / (2 * conf.size))  # what areas of n answers can be
+        for name, column, value, top in zip(signed[-3:], areas.T, found, most, strict=True):
             ends = resampling.interval(column, value)
-            intervals[name] = Interval(max(ends.low, 0.0), min(ends.high, LARGEST_AREA[name]))
+            intervals[name] = Interval(max(ends.low, 0.0), min(ends.high, top))
     if not tells_scatter(right):
         intervals = dict.fromkeys(intervals, NONE)
     return Measured(

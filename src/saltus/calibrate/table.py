@@ -113,7 +113,8 @@ def warnings_of(group: Group) -> list[str]:
     if off.any():
         told.append(
             f"NLL is of confidences cut to [{PROBABILITY_CLIP:g}, 1 - {PROBABILITY_CLIP:g}]: "
-            f"{int(off.sum())} beyond were wrong, and uncut it is larger, infinite at 0 or 1"
+            f"{int(off.sum())} beyond came out the other way; "
+            "uncut it is larger, infinite at 0 or 1"
         )
     if group.cluster is not None and np.unique(group.cluster).size < 2:
         told.append("one cluster: no interval of what is signed, and none of its luck")

@@ -7,11 +7,12 @@ from typing import Any
 from saltus.cli.law_tables import approaches, conventions, heldout
 from saltus.cli.lines import aligned, digits, once
 from saltus.law.allocation import Cost
+from saltus.law.forms import FORMS
 from saltus.law.likelihood import ALLOCATION
 from saltus.law.table import Rows
 
 MOST_IMPROVABLE = 0.01  # of the audited resamples
-VANISHED = 1e-3  # of a parameter, or of a loss: what is left of a term that is gone
+VANISHED = 1e-3  # of an irreducible loss: less than that is left of one that is gone
 COUNTS = 1e4  # a table's largest N or D below this is hardly a count
 
 
@@ -28,7 +29,7 @@ def told(name: str, rows: Rows, found: Mapping[str, Any]) -> list[str]:
         "",
         *_parameters(found),
         "",
-        *_certificate(found["certificate"]),
+        *_certificate(found["certificate"], FORMS[found["form"]].floor),
         f"residuals    {found['residuals']['rms_percent']:.3g} % r.m.s., "
         f"largest {found['residuals']['max_percent']:.3g} %",
         f"lack of fit  {found['lack_of_fit']['text']}",
@@ -84,13 +85,16 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
     head += [name for name, _ in moved]
     lines = [head]
     values = dict(found["parameters"])
-    bounded = certificate["bounds_hit"]
+    bounded, floor = certificate["bounds_hit"], FORMS[found["form"]].floor
     intervals = dict(found["intervals"])
     for name, value in values.items():
         ends = _interval(intervals.get(name), notes.get(name, "none"))
-        line = [name, _value(value, name in bounded), ends]
+        line = [name, "~0" if name == floor and name in bounded else digits(value), ends]
         line += [_coverage(coverage, name)] if coverage else []
-        line += ["–" if name in bounded else _moved(each["factors"][name]) for _, each in moved]
+        line += [
+            "–" if name in bounded else _moved(each["factors"][name], name == floor)
+            for _, each in moved
+        ]
         lines.append(line)
     allocation = found.get("allocation")
     if allocation is not None:
@@ -132,13 +136,9 @@ def _parameters(found: Mapping[str, Any]) -> list[str]:
     return out
 
 
-def _value(value: float, on_bound: bool) -> str:
-    """Return a parameter; one on its lower bound, a term too small to be seen, as about 0."""
-    return "~0" if on_bound and value < VANISHED else digits(value)
-
-
-def _moved(factor: float) -> str:
-    return "→ 0" if factor < VANISHED else f"×{factor:.3g}"
+def _moved(factor: float, floor: bool) -> str:
+    """Return a parameter without some rows over that with them; an irreducible loss may vanish."""
+    return "→ 0" if floor and factor < VANISHED else f"×{factor:.3g}"
 
 
 def _coverage(coverage: Mapping[str, Any], name: str) -> str:
@@ -150,7 +150,7 @@ def _coverage(coverage: Mapping[str, Any], name: str) -> str:
     )
 
 
-def _certificate(certificate: Mapping[str, Any]) -> list[str]:
+def _certificate(certificate: Mapping[str, Any], floor: str | None) -> list[str]:
     decrement = certificate["newton_decrement"]
     gained = "" if decrement is None else f"decrement {decrement:.1e}, "
     condition = certificate["condition_number"]
@@ -172,7 +172,8 @@ def _certificate(certificate: Mapping[str, Any]) -> list[str]:
                 if name not in certificate["bounds_hit"]
             }
             far = max(factors, key=lambda name: abs(_log(factors[name])))
-            told = "falls to 0" if factors[far] < VANISHED else f"moves most, ×{factors[far]:.3g}"
+            gone = far == floor and factors[far] < VANISHED
+            told = "falls to 0" if gone else f"moves most, ×{factors[far]:.3g}"
             lines.append(
                 f"             without {what}: {far} {told} ({moved['left_out'][far]}); "
                 f"the largest prediction moves by {moved['prediction_percent']:.2g} %"

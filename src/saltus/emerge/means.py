@@ -13,6 +13,8 @@ from scipy import stats
 
 Array = NDArray[np.float64]
 
+ROUNDING = 1e-9  # of the largest mean: means that differ by less are equal
+
 
 @dataclass(frozen=True, eq=False)
 class Means:
@@ -52,7 +54,8 @@ def size_means(
         least = np.bincount(index, floor) / counts
         variance = np.maximum(variance, least) if known else least
         known = True
-    smallest = 1e-12 * max(float(np.ptp(means)) ** 2, 1e-300)
+    reach = max(float(np.ptp(means)), ROUNDING * float(np.abs(means).max()), 1e-100)
+    smallest = 1e-12 * reach**2
     variance = np.maximum(variance, smallest)
     if known:
         variance = variance * (1 + 1 / counts)
@@ -81,10 +84,10 @@ def decline(means: Means) -> tuple[float, float]:
     """Return by how much ability falls with a decade of scale, and the p-value of no fall.
 
     Ability is y, or -y where y falls as it grows. Of least squares weighted by 1 / variance, one
-    sided, t with S - 2 degrees of freedom; p is 1 below three sizes.
+    sided, t with S - 2 degrees of freedom; p is 1 below three sizes, and of equal means.
     """
     spare = means.x.size - 2
-    if spare < 1:
+    if spare < 1 or np.ptp(means.y) <= ROUNDING * np.abs(means.y).max():
         return 0.0, 1.0
     weights = 1 / means.variance
     centred = means.x - weights @ means.x / weights.sum()

@@ -210,9 +210,11 @@ def log_axis(axis: Axis, low: float, high: float, margin: float = 0.06, what: st
     if what == "power":
         steps = (1.0, 3.0) if decades < 1.5 else (1.0,)
     axis.set_major_locator(LogLocator(10, subs=steps, numticks=12))
-    if decades < 0.4:  # so short that even steps look even
-        ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-        axis.set_major_locator(FixedLocator([each for each in ticks if each > 0]))
+    even = [
+        tick for tick in MaxNLocator(5).tick_values(low, high) if limits[0] <= tick <= limits[1]
+    ]
+    if decades < 0.4 and what != "power" and len({words.count(tick) for tick in even}) == len(even):
+        axis.set_major_locator(FixedLocator(even))  # so short that even steps look even
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
     written = _power if what == "power" else words.count
@@ -229,6 +231,8 @@ def horizon_axis(axis: Axis, horizons: Sequence[int]) -> None:
 def _power(value: float) -> str:
     exponent = int(np.floor(np.log10(value) + 1e-9))
     mantissa = round(value / 10.0**exponent)
+    if mantissa == 10:
+        mantissa, exponent = 1, exponent + 1
     return (f"${mantissa}\\times " if mantissa != 1 else "$") + f"10^{{{exponent}}}$"
 
 

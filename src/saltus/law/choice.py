@@ -93,12 +93,12 @@ class Choice:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as JSON-able values."""
-        flops = np.concatenate([self.below.flops, self.above.flops])
+        levels = np.concatenate([self.below.flops, self.above.flops])
         return {
             "cut_along": self.along,
             "cut": self.cut,
             "cut_rule": self.rule,
-            "cut_range": [float(flops.min()), float(flops.max())] if len(flops) else None,
+            "cut_range": [float(levels.min()), float(levels.max())] if len(levels) else None,
             "rows_below": len(self.below),
             "rows_above": len(self.above),
             "sizes_below": len(set(self.below.sizes)),

@@ -32,7 +32,7 @@ class Jackknife(Intervals):
     """Refits without one size each; `sizes` (S,) are the labels in the order of `theta`.
 
     `what` they label may be clusters of another kind. `replica_dof` are the degrees of freedom of
-    `replica_error`.
+    `replica_error`, R - p, or those of the law where a size has hardly a seed more.
     """
 
     sizes: tuple[str, ...] = field(kw_only=True)
@@ -101,7 +101,7 @@ def jackknife(
         theta=refits.theta,
         unconverged=int(np.sum(~refits.converged)),
         replica_error=replica_error(fitted.residuals, names, len(fitted.theta)),
-        replica_dof=replica_freedom(names, len(fitted.theta)),
+        replica_dof=max(replica_freedom(names, len(fitted.theta)), degrees_of_freedom(len(groups))),
         variables=variables,
         level=level,
     )

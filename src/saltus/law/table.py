@@ -64,6 +64,7 @@ def read_rows(
     """
     variables = form.variables
     roles = [ROLE_OF.get(name, name) for name in variables]
+    given = [str(name) for name in frame.columns]
     frame = frame.reset_index(drop=True)
     if "C" in variables:
         frame, columns = _with_compute(frame, columns or {})
@@ -78,6 +79,9 @@ def read_rows(
             f"{len(frame)} rows{left}; {form.name} has {len(form.parameters)} parameters and needs "
             f"{needed} rows"
         )
+    if chosen.get("flops") not in (None, *given):  # 6 N D: what is no number is told of N or D
+        for role in ("params", "tokens"):
+            positive(frame, chosen[role])
     values = {
         name: positive(frame, chosen[role]) for name, role in zip(variables, roles, strict=True)
     }

@@ -17,7 +17,7 @@ from saltus.figure.tables import Tables
 from saltus.report.answers import headline
 from saltus.report.sections import grids, thresholds
 
-EXPONENT = re.compile(r"\^(−?(?:alpha|beta|[a-zα-ω]|[0-9.]+))")
+EXPONENT = re.compile(r"\^([−-]?(?:alpha|beta|[a-zα-ω]|[0-9]+(?:\.[0-9]+)?))")
 
 
 def raised(text: str) -> Markup:
