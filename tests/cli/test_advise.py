@@ -214,3 +214,9 @@ def test_a_file_that_cannot_be_advised_on_gets_one_line(
     path.write_text(json.dumps(found))
     words = (str(path), "--budget", "1e21", "--parameter", "beta")
     assert part in one_line(capsys, *words)
+
+
+def test_a_name_too_long_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["advise", "n" * 300, "--budget", "1e21"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "File name too long" in said

@@ -150,3 +150,9 @@ def test_a_wrong_option_gets_one_line(
     assert main(["calibration", written(table(), tmp_path), *given]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and part in said
+
+
+def test_a_name_too_long_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibration", "n" * 300, *COLUMNS]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "File name too long" in said

@@ -26,6 +26,9 @@ class Interval:
     high: float
 
 
+NO_INTERVAL = Interval(float("nan"), float("nan"))
+
+
 def pair(confidence: ArrayLike, correct: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Both as float arrays (n,).
 

@@ -9,13 +9,12 @@ from numpy.typing import ArrayLike
 from saltus.calibrate import errors, resampling
 from saltus.calibrate.cells import gather, groups_of
 from saltus.calibrate.clusters import ALONE, clustering_of
-from saltus.calibrate.errors import Interval, tells_scatter
+from saltus.calibrate.errors import NO_INTERVAL, Interval, tells_scatter
 from saltus.calibrate.inversion import absolute_errors
 from saltus.calibrate.selective import coverage_at, risk_coverage
 
 BOOTSTRAPS = 1000
 RISKS = (0.01, 0.05, 0.1)
-NONE = Interval(float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,10 @@ def measure(
     intervals = dict(absolute.intervals)
     names = ("overconfidence", "brier", "nll", "accuracy")
     signed = (*names, "l2_squared_debiased", "aurc", "excess_aurc", "augrc")
-    if num_groups < 2:
-        intervals |= dict.fromkeys(signed, NONE)
+    if not tells_scatter(right):
+        intervals = dict.fromkeys((*intervals, *signed), NO_INTERVAL)
+    elif num_groups < 2:
+        intervals |= dict.fromkeys(signed, NO_INTERVAL)
     else:
         rng = np.random.default_rng(seed)
         weights = resampling.resampling_weights(num_groups, bootstraps, rng)
@@ -105,8 +106,6 @@ def measure(
         for name, column, value, top in zip(signed[-3:], areas.T, found, most, strict=True):
             ends = resampling.interval(column, value)
             intervals[name] = Interval(max(ends.low, 0.0), min(ends.high, top))
-    if not tells_scatter(right):
-        intervals = dict.fromkeys(intervals, NONE)
     return Measured(
         n=conf.size,
         num_clusters=clusters,

@@ -176,7 +176,7 @@ def _row(group: Group, draws: int, seed: int) -> dict[str, object]:
     index, num = groups_of(group.cluster, confidence.size, seed)
     clustering = clustering_of(cells, index, num, correct, confidence)
     binned = run_errors(cells, clustering, draws=draws, seed=seed)
-    gap = squared = ece = errors.Interval(float("nan"), float("nan"))
+    gap = squared = ece = errors.NO_INTERVAL
     told = errors.tells_scatter(correct)
     if told:
         ece = binned.intervals["ece"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from saltus.cli.foreign import is_folder
 from saltus.cli.lines import aligned, digits
 from saltus.cli.outputs import check_outputs, write_numbers
 from saltus.cli.parser import whole
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Read the law, rank, print. Raises `SaltusError` in one line."""
-    laws_file = options.laws / "laws.json" if options.laws.is_dir() else options.laws
+    laws_file = options.laws / "laws.json" if is_folder(options.laws) else options.laws
     check_outputs({"--json": options.json}, [laws_file])
     target = _target(options.target)
     if target is not None and options.parameter is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from saltus.calibrate.coverage import Held, coverage_of
 from saltus.calibrate.measure import BOOTSTRAPS, Measured, measure
 from saltus.calibrate.table import Columns, Group, read_groups, warnings_of
-from saltus.cli.foreign import read_foreign
+from saltus.cli.foreign import is_folder, read_foreign
 from saltus.cli.lines import aligned
 from saltus.cli.options import listed
 from saltus.cli.outputs import check_outputs, check_picture, write_numbers, write_picture
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     columns = Columns(
         options.confidence, options.correct, listed("--group", options.group), options.cluster
     )
-    if options.table.is_dir():
+    if is_folder(options.table):
         raise SaltusError(f"{options.table}: found a folder, expected a table, a row per answer")
     frame = read_foreign(options.table)
     try:

@@ -63,12 +63,12 @@ LONGER = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")
 
 def table_of(source: Path, within: str = "runs") -> Path:
     """Return the table's path: `source`, or the table `within` a finished study's folder."""
-    return source / "tables" / f"{within}.parquet" if _is_folder(source) else source
+    return source / "tables" / f"{within}.parquet" if is_folder(source) else source
 
 
 def files_of(source: Path) -> list[Path]:
     """Return the files that are read of a table or of a finished study's folder."""
-    return [table_of(source), *([source / "study.json"] if _is_folder(source) else [])]
+    return [table_of(source), *([source / "study.json"] if is_folder(source) else [])]
 
 
 def read_foreign(source: Path, within: str = "runs") -> pd.DataFrame:
@@ -78,7 +78,7 @@ def read_foreign(source: Path, within: str = "runs") -> pd.DataFrame:
     """
     path = table_of(source, within)
     if not path.is_file():
-        what = "a finished study's folder" if _is_folder(source) else "a folder or a table"
+        what = "a finished study's folder" if is_folder(source) else "a folder or a table"
         raise TableError(f"{path}: no such file; expected {what}")
     kind = _kind(path)
     if kind not in READERS or (kind == ".parquet" and _packed(path)):
@@ -125,7 +125,7 @@ def study_law(source: Path) -> tuple[int, float | None]:
 
     Of a table they are 0 and None. Raises `TableError` if the folder does not hold its study.
     """
-    if not _is_folder(source):
+    if not is_folder(source):
         return 0, None
     path = source / "study.json"
     try:
@@ -142,7 +142,8 @@ def study_law(source: Path) -> tuple[int, float | None]:
         ) from error
 
 
-def _is_folder(source: Path) -> bool:
+def is_folder(source: Path) -> bool:
+    """Return whether a path is a folder; `TableError` where that cannot be asked."""
     try:
         return source.is_dir()
     except OSError as error:  # a name too long, a folder that may not be entered

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from saltus.errors import TableError, nearest
+from saltus.law.values import found_columns
 
 ROLES: Mapping[str, tuple[str, ...]] = {
     "params": ("params_total", "params", "N", "num_params", "parameters"),
@@ -59,12 +60,12 @@ def choose_columns(
     """Return the column of each role that the table has; the `needed` ones must be there."""
     chosen: dict[str, str] = {}
     names = [str(name) for name in frame.columns]
-    told = f"{', '.join(names[:12]) or 'nothing'}{', …' if len(names) > 12 else ''}"
+    told = found_columns(frame)
     for role, known in ROLES.items():
         if role in given:
             if given[role] not in names:
                 raise TableError(
-                    f"column '{given[role]}' ({role}): not in the table; found {told}"
+                    f"column '{given[role]}' ({role}): not in the table; {told}"
                     f"{nearest(given[role], names)}"
                 )
             other = next((each for each, name in chosen.items() if name == given[role]), None)
@@ -81,7 +82,7 @@ def choose_columns(
         if role not in chosen:
             hints = (nearest(known, names) for known in ROLES[role])
             raise TableError(
-                f"column for {role}: none of {', '.join(ROLES[role])} in the table; found {told}"
+                f"column for {role}: none of {', '.join(ROLES[role])} in the table; {told}"
                 f"{next(filter(None, hints), '')}; name it with --columns {role}=COLUMN"
             )
     return chosen

@@ -64,14 +64,13 @@ def read_rows(
     """
     variables = form.variables
     roles = [ROLE_OF.get(name, name) for name in variables]
-    given = [str(name) for name in frame.columns]
-    frame = frame.reset_index(drop=True)
-    if "C" in variables:
-        frame, columns = _with_compute(frame, columns or {})
-    chosen = choose_columns(frame, columns or {}, [*roles, "loss"])
+    has = choose_columns(frame, columns or {}, [])
+    product = "C" in variables and "flops" not in has and {"params", "tokens"} <= has.keys()
+    needed_roles = ["params", "tokens"] if product else roles
+    chosen = choose_columns(frame, columns or {}, [*needed_roles, "loss"])
     check_roles(frame, [("--cluster", cluster)])
     dropped: dict[str, int] = {}
-    frame = select(frame, where, minimum_tokens, dropped)
+    frame = select(frame.reset_index(drop=True), where, minimum_tokens, dropped)
     needed = len(form.parameters) + 2
     if len(frame) < needed:
         left = f" after {_told(dropped)}" if dropped else ""
@@ -79,9 +78,10 @@ def read_rows(
             f"{len(frame)} rows{left}; {form.name} has {len(form.parameters)} parameters and needs "
             f"{needed} rows"
         )
-    if chosen.get("flops") not in (None, *given):  # 6 N D: what is no number is told of N or D
-        for role in ("params", "tokens"):
-            positive(frame, chosen[role])
+    if product:
+        chosen["flops"] = f"6 {chosen['params']} {chosen['tokens']}"
+        pair = (positive(frame, chosen[role]) for role in ("params", "tokens"))
+        frame = frame.assign(**{chosen["flops"]: FLOPS_PER_PAIR * np.prod(list(pair), axis=0)})
     values = {
         name: positive(frame, chosen[role]) for name, role in zip(variables, roles, strict=True)
     }
@@ -123,19 +123,6 @@ def read_rows(
         frame=frame,
         labelled="size" in chosen,
     )
-
-
-def _with_compute(
-    frame: pd.DataFrame, columns: Mapping[str, str]
-) -> tuple[pd.DataFrame, Mapping[str, str]]:
-    """Return a table without FLOPs with 6 N D, and its columns; any other as it is."""
-    has = choose_columns(frame, columns, [])
-    if "flops" in has or not {"params", "tokens"} <= has.keys():
-        return frame, columns
-    counts = [pd.to_numeric(frame[has[role]], errors="coerce") for role in ("params", "tokens")]
-    name = f"6 {has['params']} {has['tokens']}"
-    product = FLOPS_PER_PAIR * counts[0] * counts[1]
-    return frame.assign(**{name: product}), {**columns, "flops": name}
 
 
 def _refuse_one_size(

@@ -25,7 +25,8 @@ MAX_NAMES = 12  # columns that a message lists
 def found_columns(frame: pd.DataFrame) -> str:
     """Return the table's columns as a message tells them, `found N, D, loss`."""
     names = [str(name) for name in frame.columns]
-    return f"found {', '.join(names[:MAX_NAMES])}{', …' if len(names) > MAX_NAMES else ''}"
+    shown = ", ".join(names[:MAX_NAMES]) or "nothing"
+    return f"found {shown}{', …' if len(names) > MAX_NAMES else ''}"
 
 
 def check_roles(frame: pd.DataFrame, asked: Iterable[tuple[str, str | None]]) -> None:
