@@ -54,7 +54,7 @@ def draw(tables: Tables) -> Figure:
         axes.set_xticks(range(len(sizes)), counts, rotation=90 if steep else 0)
         axes.grid(visible=False, axis="x")
         if index + columns >= len(made):
-            axes.set_xlabel("parameters without embedding")
+            axes.set_xlabel("parameters\nwithout embedding", fontsize=8.5)
     extra = [Line2D([], [], color=style.INK, linewidth=1.4, label="mean of the seeds")]
     if tables.num_diverged():
         extra.append(Line2D([], [], color=style.THRESHOLD, marker="x", linestyle="none",
