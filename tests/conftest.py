@@ -92,7 +92,7 @@ def make_spec() -> Callable[..., "TrainSpec"]:
 
 @pytest.fixture(scope="session")
 def no_compiler() -> str | None:
-    """Return why compiled passes cannot be had here, None where they can."""
+    """Return why compiled C cannot be had here, None where it can."""
     from saltus.model.native.library import NoCompilerError, library_file
 
     try:
@@ -104,6 +104,6 @@ def no_compiler() -> str | None:
 
 @pytest.fixture(scope="session")
 def c_compiler(no_compiler: str | None) -> None:
-    """Skip what needs compiled passes where they cannot be had."""
+    """Skip what needs compiled C where it cannot be had."""
     if no_compiler is not None:
         pytest.skip(no_compiler)

@@ -203,7 +203,7 @@ def test_the_c_between_matrix_products_is_hashed_with_training() -> None:
         return {path.name for module in stage_modules(root) for path in files_beside(module)}
 
     there = {path.name for path in (PACKAGE_FOLDER / "model" / "native").glob("*.[ch]")}
-    assert sources("saltus.train.job") == there >= {"lanes.h", "passes.c", "attention.c"}
+    assert sources("saltus.train.job") == there >= {"lanes.h", "head.c", "attention.c"}
     assert sources("saltus.law.summary") == {"coverage.csv"}
     assert sources("saltus.law.predict") == set()
 

@@ -44,7 +44,7 @@ def test_a_small_size_goes_whole(
     spec = make_spec()
     assert decide(spec, CPU) == Engine(kernels, len(spec.replicas))
     said = capsys.readouterr().err
-    assert ("no C compiler; training without compiled passes" in said) == (kernels == "written")
+    assert ("no C compiler; training without compiled C" in said) == (kernels == "written")
 
 
 def test_compiled_passes_are_for_single_precision_and_short_contexts(

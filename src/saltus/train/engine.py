@@ -73,17 +73,16 @@ def activation_bytes(spec: TrainSpec, engine: Engine) -> int:
 
     Per token and layer, written: the stream, two normed copies, twice queries and keys, values,
     the mixed heads (10 widths), gate, up, their product and the opened gate (4 feed-forward
-    widths), and the attention weights; native: two normed copies, queries, keys, values, the mixed
-    heads (6), gate, up and their product (3), and a normaliser a head. With checkpointing one
-    layer's, and every layer's input. At the head, written: logits and probabilities; native: two
-    streams.
+    widths), and the attention weights; native: two streams, queries, keys, values, the mixed heads
+    (6), gate and up (2), two inverse norms and a normaliser a head. With checkpointing one layer's,
+    and every layer's input. At the head, written: logits and probabilities; native: two streams.
     """
     shape = spec.shape
     rows = -(-spec.rows // engine.micro_batches)
     tokens = engine.replicas_at_once * rows * shape.context
     if engine.kernels == "native":
-        layer = 6 * shape.width + 3 * shape.feedforward + shape.heads
-        head = 4 * shape.width
+        layer = 6 * shape.width + 2 * shape.feedforward + shape.heads + 2
+        head = 2 * shape.width
     else:
         layer = 10 * shape.width + 4 * shape.feedforward + shape.heads * shape.context
         head = 4 * shape.width + 2 * shape.vocabulary
@@ -121,7 +120,7 @@ def _cpu_kernels(spec: TrainSpec) -> str:
     try:
         library_file()
     except NoCompilerError as error:
-        print(f"saltus: {error}; training without compiled passes, slower", file=sys.stderr)
+        print(f"saltus: {error}; training without compiled C, slower", file=sys.stderr)
         return "written"
     return "native"
 

@@ -1,1 +1,1 @@
-"""The training loss with C between its matrix products: CPUs, single precision."""
+"""The training loss in C, matrix products included: CPUs, single precision."""

@@ -1,17 +1,21 @@
-/* Causal attention from queries, keys and values as they come out of one product, forward and
- * backward: norms, gains, rotations, scores, softmax and mixing of a head while it lies in the cache;
- * only what the triangle needs is computed, in blocks of sixteen.
+/* x + causal attention of the normed x, forward and backward, a few sequences at a time. Norms,
+ * gains, rotations, scores, softmax and mixing of a head are done while it lies in the cache; of the
+ * square of scores only what the triangle needs is computed, in strips of sixteen queries.
  *
- * R replica, B sequence, T token, H head, K head width, D = H·K. Layouts: qkv (R, B, T, 3, H, K),
- * mixed (R, B, T, H, K), normaliser (R, B, H, T). */
-#include "lanes.h"
+ * R replica, B sequence, T token, H head, K head width, D = H·K. Layouts: x (R, B, T, D),
+ * qkv (R, B, T, 3, H, K), mixed (R, B, T, H, K), normaliser (R, B, H, T). Parameters of one replica
+ * are contiguous; `*_stride` is from one replica to the next. */
+#include "norms.h"
+#include "products.h"
+#include "room.h"
 
-/* out (rows, LANES·vectors) = Σ over `from` ≤ k < `to` of a(row, k) · b(k, ·), a small tile held
- * in registers; a(row, k) lies at a[row·across + k·along], row k of b at b[k·b_width]. */
-INLINE void tile(const int rows, const int vectors, const float *a, long across, long along,
-                 const float *b, long b_width, long from, long to, float *out, long out_width) {
-    lanes sum[8][2] = {{{0}}};
-    for (long k = from; k < to; k++) {
+enum { ROWS = 16 }; /* queries of a strip, a multiple of LANES */
+
+/* sum (rows, LANES·vectors) += Σ over k < `depth` of a(row, k) · b(k, ·), held in registers;
+ * a(row, k) lies at a[row·across + k·along], row k of b at b[k·b_width]. */
+INLINE void add_block(const int rows, const int vectors, lanes sum[8][2], const float *a,
+                      long across, long along, const float *b, long b_width, long depth) {
+    for (long k = 0; k < depth; k++) {
         lanes right[2];
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) right[v] = load(b + k * b_width + v * LANES, LANES);
@@ -20,60 +24,57 @@ INLINE void tile(const int rows, const int vectors, const float *a, long across,
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++) sum[m][v] += a[m * across + k * along] * right[v];
     }
+}
+
+INLINE void store_block(const int rows, const int vectors, lanes sum[8][2], float *out,
+                        long out_width) {
 #pragma GCC unroll 8
     for (int m = 0; m < rows; m++)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) store(out + m * out_width + v * LANES, sum[m][v], LANES);
 }
 
-/* Sixteen rows of such a product, over all columns of b; `columns` is a multiple of LANES. */
-static void band(const float *a, long across, long along, const float *b, long b_width, long from,
-                 long to, float *out, long out_width, long columns) {
-    long c = 0;
-    for (; c + 2 * LANES <= columns; c += 2 * LANES)
-        for (int m = 0; m < ROWS; m += 4)
-            tile(4, 2, a + m * across, across, along, b + c, b_width, from, to,
-                 out + m * out_width + c, out_width);
-    if (c < columns)
-        for (int m = 0; m < ROWS; m += 8)
-            tile(8, 1, a + m * across, across, along, b + c, b_width, from, to,
-                 out + m * out_width + c, out_width);
-}
-
-/* What a head needs of its sequence. Everywhere below, `columns` is K padded with zeros to a
- * multiple of LANES, and `rows` T padded to one of ROWS; tables and gains come padded. */
+/* What all heads have in common. Everywhere below, `columns` is K padded with zeros to a multiple
+ * of LANES, and `rows` T padded to one of ROWS; tables come padded. */
 typedef struct {
-    long replicas, batch, length, heads, width, rows, columns;
+    long length, heads, width, rows, columns;
     const float *cosine, *sine; /* (T, columns): each angle twice; the sine of a pair's first is
                                    negative */
-    const float *gains;         /* (2, R, columns), that of queries times 1 / √K */
     float epsilon;
 } Shape;
 
-/* One head of one sequence. */
-typedef struct {
-    float *query_unit, *key_unit;            /* (rows, columns): of rms one */
-    float *query, *key, *value;              /* (rows, columns): with gain, turned */
-    float *keys;                             /* (columns, rows) */
-    float *weights;                          /* (rows, rows): zero above the diagonal */
-    float *query_inverse, *key_inverse;      /* (rows) */
-} Head;
-
-INLINE float *taken(float **room, long count) {
-    float *start = *room;
-    *room += count;
-    memset(start, 0, sizeof(float) * count);
-    return start;
+INLINE Shape new_shape(const float *cosine, const float *sine, long length, long heads, long width,
+                       float epsilon) {
+    return (Shape){length, heads,  width, padded(length, ROWS), padded(width, LANES),
+                   cosine, sine, epsilon};
 }
 
-INLINE Head new_head(const Shape *shape, float **room) {
-    long plane = shape->rows * shape->columns;
+/* One head of one sequence, and its gradients. Queries and keys of rms one are `*_unit`, the others
+ * have their gain and are turned. */
+typedef struct {
+    float *query_unit, *key_unit, *query, *key, *value; /* (rows, columns) */
+    float *queries, *of_outs;                           /* (columns, rows) */
+    float *weights, *slopes;                            /* strips, see `strip_of` */
+    float *query_inverse, *key_inverse, *log;           /* (rows) */
+    float *out, *of_out, *of_query, *of_key, *of_value; /* (rows, columns) */
+    float *query_gain, *key_gain, *of_query_gain, *of_key_gain; /* (columns) */
+} Head;
+
+INLINE Head head_of(Room *room, const Shape *shape) {
+    long plane = shape->rows * shape->columns, square = shape->rows * shape->rows;
+    long begun = room->used;
     Head head;
-    head.query_unit = taken(room, plane), head.key_unit = taken(room, plane);
-    head.query = taken(room, plane), head.key = taken(room, plane);
-    head.value = taken(room, plane), head.keys = taken(room, plane);
-    head.weights = taken(room, shape->rows * shape->rows);
+    float **planes[] = {&head.query_unit, &head.key_unit, &head.query,    &head.key,
+                        &head.value,      &head.queries,  &head.of_outs,  &head.out,
+                        &head.of_out,     &head.of_query, &head.of_key,   &head.of_value};
+    for (unsigned i = 0; i < sizeof planes / sizeof *planes; i++) *planes[i] = taken(room, plane);
+    head.weights = taken(room, square), head.slopes = taken(room, square);
     head.query_inverse = taken(room, shape->rows), head.key_inverse = taken(room, shape->rows);
+    head.log = taken(room, shape->rows);
+    head.query_gain = taken(room, shape->columns), head.key_gain = taken(room, shape->columns);
+    head.of_query_gain = taken(room, shape->columns);
+    head.of_key_gain = taken(room, shape->columns);
+    if (room->start) memset(room->start + begun, 0, sizeof(float) * (room->used - begun));
     return head;
 }
 
@@ -126,143 +127,300 @@ INLINE void turned_back(const Shape *shape, float *given, const float *unit, flo
         store(given + i, (load(given + i, LANES) - load(unit + i, LANES) * mean) * inverse, LANES);
 }
 
-/* to (columns, rows) = the transpose of from (T, columns). */
-INLINE void transpose(const Shape *shape, const float *from, float *to) {
-    for (long k = 0; k < shape->width; k++)
-        for (long t = 0; t < shape->length; t++)
-            to[k * shape->rows + t] = from[t * shape->columns + k];
-}
-
 /* Fill a head from its first row in qkv, whose rows are 3·D apart. */
-INLINE void fill(const Shape *shape, Head *head, const float *qkv, long replica) {
+INLINE void fill(const Shape *shape, Head *head, const float *qkv) {
     long stream = shape->heads * shape->width, columns = shape->columns;
-    const float *query_gain = shape->gains + replica * columns;
-    const float *key_gain = query_gain + shape->replicas * columns;
     gather(shape, qkv, 3 * stream, head->query_unit);
     gather(shape, qkv + stream, 3 * stream, head->key_unit);
     gather(shape, qkv + 2 * stream, 3 * stream, head->value);
     for (long t = 0, at = 0; t < shape->length; t++, at += columns) {
         head->query_inverse[t] =
-            turned(shape, query_gain, t, head->query_unit + at, head->query + at);
-        head->key_inverse[t] = turned(shape, key_gain, t, head->key_unit + at, head->key + at);
+            turned(shape, head->query_gain, t, head->query_unit + at, head->query + at);
+        head->key_inverse[t] =
+            turned(shape, head->key_gain, t, head->key_unit + at, head->key + at);
     }
-    transpose(shape, head->key, head->keys);
+    turn(head->query, columns, shape->length, columns, head->queries, shape->rows);
 }
 
-/* Products of sixteen rows (·, columns) with every row up to the last of them, which stand
- * transposed in `others` (columns, rows). */
-INLINE void scores(const Shape *shape, const float *rows, const float *others, float *out,
-                   long m) {
-    band(rows + m * shape->columns, shape->columns, 1, others, shape->rows, 0, shape->width,
-         out + m * shape->rows, shape->rows, m + ROWS);
+/* Scores and their gradients stand in strips of sixteen queries: strip (key, query), of the keys up
+ * to the last of them. So what is done to a query is done to eight at once, and never across
+ * lanes. */
+INLINE float *strip_of(const Shape *shape, float *strips, long m) {
+    return strips + m * shape->rows;
 }
 
-INLINE long padded(long n, long to) { return (n + to - 1) / to * to; }
-
-INLINE Shape new_shape(const float *gains, const float *cosine, const float *sine, long replicas,
-                       long batch, long length, long heads, long width, float epsilon) {
-    long rows = padded(length, ROWS), columns = padded(width, LANES);
-    return (Shape){replicas, batch, length, heads, width,  rows,
-                   columns,  cosine, sine,   gains, epsilon};
+/* Strip m of left (keys, columns) · right (columns, queries). */
+static void strip_product(const Shape *shape, const float *left, const float *right, float *strips,
+                          long m) {
+    float *strip = strip_of(shape, strips, m);
+    for (long j = 0; j < m + ROWS; j += 4) {
+        lanes sum[8][2] = {{{0}}};
+        add_block(4, 2, sum, left + j * shape->columns, shape->columns, 1, right + m, shape->rows,
+                  shape->width);
+        store_block(4, 2, sum, strip + j * ROWS, ROWS);
+    }
 }
 
-/* How many floats of room both functions below need at most. */
-long attention_room(long length, long width) {
-    long rows = padded(length, ROWS), columns = padded(width, LANES);
-    return 11 * rows * columns + 2 * rows * rows + 2 * rows;
-}
-
-void attention_forward(const float *qkv, const float *gains, const float *cosine,
-                       const float *sine, float *mixed, float *normaliser, float *room,
-                       long replicas, long batch, long length, long heads, long width,
-                       float epsilon) {
-    Shape shape =
-        new_shape(gains, cosine, sine, replicas, batch, length, heads, width, epsilon);
-    long stream = heads * width, rows = shape.rows, columns = shape.columns;
-    Head head = new_head(&shape, &room);
-    float *out = taken(&room, rows * columns);
-    for (long sequence = 0; sequence < replicas * batch; sequence++)
-        for (long h = 0; h < heads; h++) {
-            long first = sequence * length;
-            fill(&shape, &head, qkv + first * 3 * stream + h * width, sequence / batch);
-            for (long m = 0; m < rows; m += ROWS) {
-                scores(&shape, head.query, head.keys, head.weights, m);
-                for (long i = m; i < m + ROWS; i++) {
-                    float *row = head.weights + i * rows;
-                    float log = softmax(row, i + 1, rows, 1);
-                    for (long j = padded(i + 1, LANES); j < m + ROWS; j++) row[j] = 0;
-                    if (i < length) normaliser[(sequence * heads + h) * length + i] = log;
-                }
-                band(head.weights + m * rows, rows, 1, head.value, columns, 0, m + ROWS,
-                     out + m * columns, columns, columns);
-            }
-            scatter(&shape, out, mixed + first * stream + h * width, stream);
+/* Rows of queries m: the transposed strip (queries, keys) · right (keys, columns). */
+static void rows_of_queries(const Shape *shape, float *strips, const float *right, float *out,
+                            long m) {
+    const float *strip = strip_of(shape, strips, m);
+    long columns = shape->columns, c = 0;
+    for (; c + 2 * LANES <= columns; c += 2 * LANES)
+        for (long i = 0; i < ROWS; i += 4) {
+            lanes sum[8][2] = {{{0}}};
+            add_block(4, 2, sum, strip + i, 1, ROWS, right + c, columns, m + ROWS);
+            store_block(4, 2, sum, out + (m + i) * columns + c, columns);
         }
+    for (long i = 0; c < columns && i < ROWS; i += 8) {
+        lanes sum[8][2] = {{{0}}};
+        add_block(8, 1, sum, strip + i, 1, ROWS, right + c, columns, m + ROWS);
+        store_block(8, 1, sum, out + (m + i) * columns + c, columns);
+    }
 }
 
-/* Weights again from scores, and the gradient of the scores in the place of that of the weights:
- * dS = P ∘ (dP - Σ P ∘ dP), one row of which the first `n` count. */
-INLINE void softmax_back(float *weights, float *slopes, float log, long n) {
+/* Rows of keys n: the strips (keys, queries) · right (queries, columns), of queries from n on. */
+static void rows_of_keys(const Shape *shape, float *strips, const float *right, float *out,
+                         long n) {
+    long columns = shape->columns, c = 0;
+    for (; c + 2 * LANES <= columns; c += 2 * LANES)
+        for (long i = n; i < n + ROWS; i += 4) {
+            lanes sum[8][2] = {{{0}}};
+            for (long m = n; m < shape->rows; m += ROWS)
+                add_block(4, 2, sum, strip_of(shape, strips, m) + i * ROWS, ROWS, 1,
+                          right + m * columns + c, columns, ROWS);
+            store_block(4, 2, sum, out + i * columns + c, columns);
+        }
+    for (long i = n; c < columns && i < n + ROWS; i += 8) {
+        lanes sum[8][2] = {{{0}}};
+        for (long m = n; m < shape->rows; m += ROWS)
+            add_block(8, 1, sum, strip_of(shape, strips, m) + i * ROWS, ROWS, 1,
+                      right + m * columns + c, columns, ROWS);
+        store_block(8, 1, sum, out + i * columns + c, columns);
+    }
+}
+
+/* Which of eight queries, the first of them q, may see key j. */
+INLINE mask may_see(long q, long j) {
     const mask place = {0, 1, 2, 3, 4, 5, 6, 7};
-    lanes sum = all(0);
-    for (long i = 0; i < n; i += LANES) {
-        lanes weight = exponential(load(weights + i, LANES) - log);
-        weight = chosen(place < (int32_t)(n - i), weight, all(0));
-        store(weights + i, weight, LANES);
-        sum += weight * load(slopes + i, LANES);
-    }
-    float mean = total(sum);
-    for (long i = 0; i < n; i += LANES)
-        store(slopes + i, load(weights + i, LANES) * (load(slopes + i, LANES) - mean), LANES);
+    return place >= (int32_t)(j - q);
 }
 
-void attention_backward(const float *qkv, const float *gains, const float *cosine,
-                        const float *sine, const float *normaliser, const float *of_mixed,
-                        float *of_qkv, float *of_gains, float *room, long replicas, long batch,
-                        long length, long heads, long width, float epsilon) {
-    Shape shape =
-        new_shape(gains, cosine, sine, replicas, batch, length, heads, width, epsilon);
-    long stream = heads * width, rows = shape.rows, columns = shape.columns;
-    Head head = new_head(&shape, &room);
-    float *given = taken(&room, rows * columns), *values = taken(&room, rows * columns);
-    float *of_query = taken(&room, rows * columns), *of_key = taken(&room, rows * columns);
-    float *of_value = taken(&room, rows * columns), *slopes = taken(&room, rows * rows);
-    memset(of_gains, 0, sizeof(float) * 2 * replicas * columns);
-    for (long sequence = 0; sequence < replicas * batch; sequence++)
-        for (long h = 0; h < heads; h++) {
-            long first = sequence * length, query = sequence / batch * columns;
-            long key = query + replicas * columns;
-            const float *logs = normaliser + (sequence * heads + h) * length;
-            fill(&shape, &head, qkv + first * 3 * stream + h * width, sequence / batch);
-            transpose(&shape, head.value, values);
-            gather(&shape, of_mixed + first * stream + h * width, stream, given);
-            for (long m = 0; m < rows; m += ROWS) {
-                scores(&shape, head.query, head.keys, head.weights, m);
-                scores(&shape, given, values, slopes, m);
-                for (long i = m; i < m + ROWS; i++) {
-                    float *weight = head.weights + i * rows, *slope = slopes + i * rows;
-                    if (i < length) softmax_back(weight, slope, logs[i], i + 1);
-                    for (long j = i < length ? padded(i + 1, LANES) : 0; j < m + ROWS; j++)
-                        weight[j] = slope[j] = 0;
-                }
-                band(slopes + m * rows, rows, 1, head.key, columns, 0, m + ROWS,
-                     of_query + m * columns, columns, columns);
-            }
-            for (long m = 0; m < rows; m += ROWS) {
-                band(slopes + m, 1, rows, head.query, columns, m, rows, of_key + m * columns,
-                     columns, columns);
-                band(head.weights + m, 1, rows, given, columns, m, rows, of_value + m * columns,
-                     columns, columns);
-            }
-            for (long t = 0, at = 0; t < length; t++, at += columns) {
-                turned_back(&shape, of_query + at, head.query_unit + at, head.query_inverse[t],
-                            gains + query, t, of_gains + query);
-                turned_back(&shape, of_key + at, head.key_unit + at, head.key_inverse[t],
-                            gains + key, t, of_gains + key);
-            }
-            float *to = of_qkv + first * 3 * stream + h * width;
-            scatter(&shape, of_query, to, 3 * stream);
-            scatter(&shape, of_key, to + stream, 3 * stream);
-            scatter(&shape, of_value, to + 2 * stream, 3 * stream);
+/* Strip m of scores becomes weights; the logarithms of the normalisers go to `log`. */
+INLINE void strip_softmax(const Shape *shape, float *strips, long m, float *log) {
+    for (long q = m; q < m + ROWS; q += LANES) {
+        float *strip = strip_of(shape, strips, m) + q - m;
+        lanes most = all(-INFINITY), sum = all(0);
+        for (long j = 0; j < m; j++) most = larger(load(strip + j * ROWS, LANES), most);
+        for (long j = m; j < m + ROWS; j++) {
+            lanes score = chosen(may_see(q, j), load(strip + j * ROWS, LANES), all(-INFINITY));
+            most = larger(score, most);
         }
+        for (long j = 0; j < m; j++) {
+            lanes weight = exponential(load(strip + j * ROWS, LANES) - most);
+            store(strip + j * ROWS, weight, LANES);
+            sum += weight;
+        }
+        for (long j = m; j < m + ROWS; j++) {
+            lanes weight = exponential(load(strip + j * ROWS, LANES) - most);
+            weight = chosen(may_see(q, j), weight, all(0));
+            store(strip + j * ROWS, weight, LANES);
+            sum += weight;
+        }
+        lanes share = 1 / sum;
+        for (long j = 0; j < m + ROWS; j++)
+            store(strip + j * ROWS, load(strip + j * ROWS, LANES) * share, LANES);
+        for (int i = 0; i < LANES; i++) log[q - m + i] = logf(sum[i]) + most[i];
+    }
+}
+
+/* One head forward: from qkv to its columns of `mixed` and its normalisers. */
+static void head_forward(const Shape *shape, Head *head, const float *qkv, float *mixed,
+                         float *normaliser) {
+    fill(shape, head, qkv);
+    for (long m = 0; m < shape->rows; m += ROWS) {
+        strip_product(shape, head->key, head->queries, head->weights, m);
+        strip_softmax(shape, head->weights, m, head->log + m);
+        rows_of_queries(shape, head->weights, head->value, head->out, m);
+    }
+    memcpy(normaliser, head->log, sizeof(float) * shape->length);
+    scatter(shape, head->out, mixed, shape->heads * shape->width);
+}
+
+/* Strip m of scores becomes weights again, and the gradient of the weights that of the scores:
+ * dS = P ∘ (dP - Σ P ∘ dP). */
+INLINE void strip_softmax_back(const Shape *shape, float *weights, float *slopes, long m,
+                               const float *log) {
+    for (long q = m; q < m + ROWS; q += LANES) {
+        float *weight = strip_of(shape, weights, m) + q - m;
+        float *slope = strip_of(shape, slopes, m) + q - m;
+        lanes sum = all(0), normaliser = load(log + q - m, LANES);
+        for (long j = 0; j < m + ROWS; j++) {
+            lanes share = exponential(load(weight + j * ROWS, LANES) - normaliser);
+            if (j >= m) share = chosen(may_see(q, j), share, all(0));
+            store(weight + j * ROWS, share, LANES);
+            sum += share * load(slope + j * ROWS, LANES);
+        }
+        for (long j = 0; j < m + ROWS; j++) {
+            lanes above = load(slope + j * ROWS, LANES) - sum;
+            store(slope + j * ROWS, load(weight + j * ROWS, LANES) * above, LANES);
+        }
+    }
+}
+
+/* One head back: from qkv and the gradient of its columns of `mixed` to that of qkv; weights are
+ * computed again. */
+static void head_backward(const Shape *shape, Head *head, const float *qkv,
+                          const float *normaliser, const float *of_mixed, float *of_qkv) {
+    long rows = shape->rows, columns = shape->columns, stream = shape->heads * shape->width;
+    fill(shape, head, qkv);
+    memcpy(head->log, normaliser, sizeof(float) * shape->length);
+    gather(shape, of_mixed, stream, head->of_out);
+    turn(head->of_out, columns, shape->length, columns, head->of_outs, rows);
+    for (long m = 0; m < rows; m += ROWS) {
+        strip_product(shape, head->key, head->queries, head->weights, m);
+        strip_product(shape, head->value, head->of_outs, head->slopes, m);
+        strip_softmax_back(shape, head->weights, head->slopes, m, head->log + m);
+        rows_of_queries(shape, head->slopes, head->key, head->of_query, m);
+    }
+    for (long n = 0; n < rows; n += ROWS) {
+        rows_of_keys(shape, head->slopes, head->query, head->of_key, n);
+        rows_of_keys(shape, head->weights, head->of_out, head->of_value, n);
+    }
+    for (long t = 0, at = 0; t < shape->length; t++, at += columns) {
+        turned_back(shape, head->of_query + at, head->query_unit + at, head->query_inverse[t],
+                    head->query_gain, t, head->of_query_gain);
+        turned_back(shape, head->of_key + at, head->key_unit + at, head->key_inverse[t],
+                    head->key_gain, t, head->of_key_gain);
+    }
+    scatter(shape, head->of_query, of_qkv, 3 * stream);
+    scatter(shape, head->of_key, of_qkv + stream, 3 * stream);
+    scatter(shape, head->of_value, of_qkv + 2 * stream, 3 * stream);
+}
+
+/* ------------------------------------------------------------------------------- whole layers */
+
+/* Room for a piece of `few` sequences, and for the packed parameters of a replica. */
+typedef struct {
+    float *given, *of_given, *of_mixed, *of_qkv, *weight, *output, *sums;
+    long few;
+} Piece;
+
+INLINE Piece piece_of(Room *room, long length, long width) {
+    Piece p;
+    p.few = PIECE > length ? PIECE / length : 1;
+    long rows = p.few * length;
+    p.given = taken(room, rows * width), p.of_given = taken(room, rows * width);
+    p.of_mixed = taken(room, rows * width), p.of_qkv = taken(room, rows * 3 * width);
+    p.weight = taken(room, larger_of(packed_size(width, 3 * width), packed_size(3 * width, width)));
+    p.output = taken(room, packed_size(width, width));
+    p.sums = taken(room, add_product_room(rows, width, 3 * width));
+    return p;
+}
+
+/* How many floats of room both functions below need. */
+long attention_room(long length, long heads, long width) {
+    Room room = {0};
+    Shape shape = new_shape(NULL, NULL, length, heads, width, 0);
+    head_of(&room, &shape);
+    piece_of(&room, length, heads * width);
+    return room.used;
+}
+
+/* The gains of a replica, that of queries times 1 / √K. */
+INLINE void set_gains(const Shape *shape, Head *head, const float *query, const float *key) {
+    float scale = 1 / sqrtf(shape->width);
+    for (long k = 0; k < shape->width; k++) {
+        head->query_gain[k] = query[k] * scale, head->key_gain[k] = key[k];
+        head->of_query_gain[k] = head->of_key_gain[k] = 0;
+    }
+}
+
+INLINE void get_gains(const Shape *shape, const Head *head, float *of_query, float *of_key) {
+    float scale = 1 / sqrtf(shape->width);
+    for (long k = 0; k < shape->width; k++)
+        of_query[k] = head->of_query_gain[k] * scale, of_key[k] = head->of_key_gain[k];
+}
+
+void attention_forward(const float *x, const float *gain, long gain_stride, const float *weight,
+                       long weight_stride, const float *query, long query_stride, const float *key,
+                       long key_stride, const float *output, long output_stride,
+                       const float *cosine, const float *sine, float *inverse, float *qkv,
+                       float *mixed, float *normaliser, float *after, float *memory, long replicas,
+                       long batch, long length, long heads, long width, float epsilon) {
+    Room room = {memory, 0};
+    Shape shape = new_shape(cosine, sine, length, heads, width, epsilon);
+    Head head = head_of(&room, &shape);
+    long stream = heads * width;
+    Piece p = piece_of(&room, length, stream);
+    for (long r = 0; r < replicas; r++, gain += gain_stride) {
+        pack(weight + r * weight_stride, stream, 3 * stream, p.weight);
+        pack(output + r * output_stride, stream, stream, p.output);
+        set_gains(&shape, &head, query + r * query_stride, key + r * key_stride);
+        for (long start = 0, few; start < batch; start += few) {
+            few = smaller_of(p.few, batch - start);
+            long rows = few * length;
+            for (long n = 0, at = 0; n < rows; n++, at += stream) {
+                inverse[n] = inverse_rms(x + at, stream, epsilon);
+                norm(x + at, inverse[n], gain, stream, p.given + at);
+            }
+            product(p.given, rows, stream, p.weight, 3 * stream, NULL, qkv);
+            for (long s = 0; s < few; s++)
+                for (long h = 0; h < heads; h++)
+                    head_forward(&shape, &head, qkv + s * length * 3 * stream + h * width,
+                                 mixed + s * length * stream + h * width,
+                                 normaliser + (s * heads + h) * length);
+            product(mixed, rows, stream, p.output, stream, x, after);
+            x += rows * stream, mixed += rows * stream, after += rows * stream;
+            qkv += rows * 3 * stream, inverse += rows, normaliser += rows * heads;
+        }
+    }
+}
+
+void attention_backward(const float *x, const float *gain, long gain_stride, const float *weight,
+                        long weight_stride, const float *query, long query_stride,
+                        const float *key, long key_stride, const float *output,
+                        long output_stride, const float *cosine, const float *sine,
+                        const float *inverse, const float *qkv, const float *mixed,
+                        const float *normaliser, const float *of_after, float *of_x,
+                        float *of_gain, float *of_weight, float *of_query, float *of_key,
+                        float *of_output, float *memory, long replicas, long batch, long length,
+                        long heads, long width, float epsilon) {
+    Room room = {memory, 0};
+    Shape shape = new_shape(cosine, sine, length, heads, width, epsilon);
+    Head head = head_of(&room, &shape);
+    long stream = heads * width;
+    Piece p = piece_of(&room, length, stream);
+    memset(of_gain, 0, sizeof(float) * replicas * stream);
+    memset(of_weight, 0, sizeof(float) * replicas * stream * 3 * stream);
+    memset(of_output, 0, sizeof(float) * replicas * stream * stream);
+    for (long r = 0; r < replicas; r++, gain += gain_stride) {
+        pack_turned(weight + r * weight_stride, stream, 3 * stream, p.weight);
+        pack_turned(output + r * output_stride, stream, stream, p.output);
+        set_gains(&shape, &head, query + r * query_stride, key + r * key_stride);
+        for (long start = 0, few; start < batch; start += few) {
+            few = smaller_of(p.few, batch - start);
+            long rows = few * length;
+            product(of_after, rows, stream, p.output, stream, NULL, p.of_mixed);
+            add_product(mixed, of_after, rows, stream, stream, of_output, p.sums);
+            for (long s = 0; s < few; s++)
+                for (long h = 0; h < heads; h++)
+                    head_backward(&shape, &head, qkv + s * length * 3 * stream + h * width,
+                                  normaliser + (s * heads + h) * length,
+                                  p.of_mixed + s * length * stream + h * width,
+                                  p.of_qkv + s * length * 3 * stream + h * width);
+            product(p.of_qkv, rows, 3 * stream, p.weight, stream, NULL, p.of_given);
+            for (long n = 0, at = 0; n < rows; n++, at += stream)
+                norm(x + at, inverse[n], gain, stream, p.given + at);
+            add_product(p.given, p.of_qkv, rows, stream, 3 * stream, of_weight, p.sums);
+            for (long n = 0, at = 0; n < rows; n++, at += stream)
+                norm_back(p.of_given + at, x + at, inverse[n], gain, stream, of_after + at,
+                          of_x + at, of_gain);
+            x += rows * stream, of_x += rows * stream, of_after += rows * stream;
+            mixed += rows * stream, qkv += rows * 3 * stream, inverse += rows;
+            normaliser += rows * heads;
+        }
+        get_gains(&shape, &head, of_query + r * width, of_key + r * width);
+        of_gain += stream, of_weight += 3 * stream * stream, of_output += stream * stream;
+    }
 }

@@ -7,7 +7,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { LANES = 8, ROWS = 16 };
+enum { LANES = 8 };
 typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float half __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t mask __attribute__((vector_size(32), aligned(4), may_alias));
@@ -15,10 +15,11 @@ typedef int32_t mask __attribute__((vector_size(32), aligned(4), may_alias));
 INLINE lanes all(float x) { return (lanes){x, x, x, x, x, x, x, x}; }
 
 #if defined(__clang__) || __GNUC__ >= 12
-#define ORDERED(x, ...) __builtin_shufflevector(x, x, __VA_ARGS__)
+#define CHOSEN(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
 #else
-#define ORDERED(x, ...) __builtin_shuffle(x, (mask){__VA_ARGS__})
+#define CHOSEN(x, y, ...) __builtin_shuffle(x, y, (mask){__VA_ARGS__})
 #endif
+#define ORDERED(x, ...) CHOSEN(x, x, __VA_ARGS__)
 
 /* Eight floats, or the first `left` of them and zeros; four are so common that they go at once. */
 INLINE lanes load(const float *from, long left) {
@@ -48,6 +49,45 @@ INLINE lanes chosen(mask where, lanes yes, lanes no) {
 INLINE lanes swapped(lanes x) { return ORDERED(x, 1, 0, 3, 2, 5, 4, 7, 6); }
 INLINE lanes crossed(lanes x) { return ORDERED(x, 2, 3, 0, 1, 6, 7, 4, 5); }
 INLINE lanes turned_over(lanes x) { return ORDERED(x, 4, 5, 6, 7, 0, 1, 2, 3); }
+
+/* The transpose of eight times eight. */
+INLINE void turn_square(lanes row[LANES]) {
+    lanes pairs[LANES], fours[LANES];
+#pragma GCC unroll 4
+    for (int i = 0; i < LANES; i += 2) {
+        pairs[i] = CHOSEN(row[i], row[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        pairs[i + 1] = CHOSEN(row[i], row[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < LANES; i += 4)
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++) {
+            fours[i + 2 * j] = CHOSEN(pairs[i + j], pairs[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            fours[i + 2 * j + 1] =
+                CHOSEN(pairs[i + j], pairs[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        row[i] = CHOSEN(fours[i], fours[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        row[i + 4] = CHOSEN(fours[i], fours[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+}
+
+/* to (columns, rows) = the transpose of from (rows, columns), rows `stride` and `to_stride` apart. */
+static void turn(const float *from, long stride, long rows, long columns, float *to,
+                 long to_stride) {
+    for (long i = 0; i < rows; i += LANES)
+        for (long j = 0; j < columns; j += LANES) {
+            lanes block[LANES];
+#pragma GCC unroll 8
+            for (long k = 0; k < LANES; k++)
+                block[k] = i + k < rows ? load(from + (i + k) * stride + j, columns - j) : all(0);
+            turn_square(block);
+#pragma GCC unroll 8
+            for (long k = 0; k < LANES; k++)
+                if (j + k < columns) store(to + (j + k) * to_stride + i, block[k], rows - i);
+        }
+}
 
 INLINE float total(lanes x) {
     x += turned_over(x);
@@ -91,25 +131,6 @@ INLINE float dot(const float *a, const float *b, long n) {
     return total(sum);
 }
 
-/* Makes `scale` times the probabilities of a row of scores, of which those from `n` on count as
- * -infinity and become zero; `n` is at least 1. Returns the logarithm of the normaliser. The row is
- * `room` wide. */
-INLINE float softmax(float *row, long n, long room, float scale) {
-    const lanes none = all(-INFINITY);
-    const mask place = {0, 1, 2, 3, 4, 5, 6, 7};
-    lanes most = none, sum = all(0);
-    for (long i = 0; i < n; i += LANES) {
-        lanes x = chosen(place < (int32_t)(n - i), load(row + i, room - i), none);
-        most = larger(x, most);
-    }
-    float highest = largest(most);
-    for (long i = 0; i < n; i += LANES) {
-        lanes weight = exponential(load(row + i, room - i) - highest);
-        weight = chosen(place < (int32_t)(n - i), weight, all(0));
-        sum += weight;
-        store(row + i, weight, room - i);
-    }
-    float whole = total(sum), share = scale / whole;
-    for (long i = 0; i < n; i += LANES) store(row + i, load(row + i, room - i) * share, room - i);
-    return logf(whole) + highest;
-}
+INLINE long padded(long n, long to) { return (n + to - 1) / to * to; }
+INLINE long smaller_of(long a, long b) { return a < b ? a : b; }
+INLINE long larger_of(long a, long b) { return a > b ? a : b; }

@@ -1,15 +1,16 @@
-"""The training loss in compiled passes: what `transformer.token_losses` computes, on a CPU.
+"""The training loss in C: what `transformer.token_losses` computes, on a CPU.
 
-Matrix products are PyTorch's; what lies between them is C, which reads and writes every tensor
-once. A block of the residual stream is one function with a derivative written by hand, so that
-autograd keeps no more than the derivative needs: attention keeps queries, keys and values and one
-normaliser a token and head, and computes its weights again (Dao et al. 2022, algorithm 4). Single
-precision alone.
+A block of the residual stream is one call forward and one back, with a derivative written by hand.
+It goes through replicas one after the other and through each in pieces of rows that stay in the
+cache, matrix products included, and keeps for the way back no more than that needs: attention keeps
+queries, keys and values and one normaliser a token and head, and computes its weights again (Dao et
+al. 2022, algorithm 4). Single precision alone.
 
 Legend: R replica, B sequence, T token, N = B·T, D width, H head, K head width,
 F feed-forward width, V vocabulary.
 """
 
+from collections.abc import Sequence
 from ctypes import CDLL, c_float, c_long, c_void_p
 from functools import lru_cache
 from typing import Any
@@ -19,67 +20,61 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from saltus.model.kernels import output_matrix, residual_stream
+from saltus.model.kernels import residual_stream
 from saltus.model.native.library import library_file
 from saltus.model.shape import Shape
 from saltus.model.transformer import NORM_EPSILON, rotary
 
 LANES = 8
 """How many floats the C takes at once."""
-PIECE_LOGITS, PIECE_TOKENS = 1 << 16, 128
-"""So many logits at once lie in a core's cache; of so many tokens at least, for the products."""
+ATTENTION = ("norm", "qkv", "query_norm", "key_norm", "output")
+FEEDFORWARD = ("norm", "gate_up", "down")
+"""The parameters of a layer's parts, in the order of the C's arguments."""
 
 
 @lru_cache
 def library() -> CDLL:
     """Return the compiled functions. Raises `NoCompilerError` where they cannot be had."""
     loaded = CDLL(str(library_file()))
-    loaded.attention_room.restype = c_long
+    for name in ("attention_room", "feedforward_room", "head_room"):
+        getattr(loaded, name).restype = c_long
     return loaded
 
 
-def call(name: str, *given: Tensor | int | float | None) -> None:
-    """Call a function of this folder's C with tensors in order, then sizes and numbers."""
-    arguments: list[c_void_p | c_long | c_float] = []
+Argument = c_void_p | c_long | c_float
+
+
+def call(name: str, *given: Tensor | int | float | Argument) -> Any:
+    """Call a function of this folder's C with tensors, sizes and numbers in order."""
+    arguments: list[Argument] = []
     for each in given:
-        if each is None:
-            arguments.append(c_void_p(None))
-        elif isinstance(each, Tensor):
+        if isinstance(each, Tensor):
             assert each.is_contiguous() and each.dtype in (torch.float32, torch.int64)
             arguments.append(c_void_p(each.data_ptr()))
+        elif isinstance(each, int):
+            arguments.append(c_long(each))
         else:
-            arguments.append(c_long(each) if isinstance(each, int) else c_float(each))
-    getattr(library(), name)(*arguments)
+            arguments.append(c_float(each) if isinstance(each, float) else each)
+    return getattr(library(), name)(*arguments)
 
 
-def normed(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return u = x / rms(x) over the last axis, and 1 / rms(x) without that axis."""
-    unit, inverse = torch.empty_like(x), x.new_empty(x.shape[:-1])
-    call("norm_forward", x, unit, inverse, inverse.numel(), x.shape[-1], NORM_EPSILON)
-    return unit, inverse
+def strided(*parameters: Tensor) -> list[Argument]:
+    """Return where parameters (R, …) lie, each with the floats from one replica to the next."""
+    given: list[Argument] = []
+    for each in parameters:
+        assert each[0].is_contiguous() and each.dtype == torch.float32
+        given += [c_void_p(each.data_ptr()), c_long(each.stride(0))]
+    return given
 
 
-def normed_back(
-    of_unit: Tensor, unit: Tensor, inverse: Tensor, of_stream: Tensor | None = None
-) -> Tensor:
-    """Return the gradient of x, which went into `normed` and, if that is given, on in the stream.
-
-    See `kernels.norm_gradient`.
-    """
-    of_x = torch.empty_like(unit)
-    sizes = (inverse.numel(), unit.shape[-1])
-    call("norm_backward", of_unit, unit, inverse, of_stream, of_x, *sizes)
-    return of_x
+def room(like: Tensor, name: str, *sizes: int) -> Tensor:
+    """Return memory for the functions of a part of the model."""
+    return like.new_empty(call(f"{name}_room", *sizes))
 
 
-def room(like: Tensor, length: int, head: int) -> Tensor:
-    """Return memory for attention over `length` tokens in heads of width `head`."""
-    return like.new_empty(library().attention_room(c_long(length), c_long(head)))
-
-
-def query_scale(like: Tensor, head: int) -> Tensor:
-    """Return 1 / √K for the gains of queries and 1 for those of keys: (2, 1, 1)."""
-    return like.new_tensor([head**-0.5, 1.0]).view(2, 1, 1)
+def dense(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return memory for the gradients of parameters."""
+    return [torch.empty_like(each, memory_format=torch.contiguous_format) for each in parameters]
 
 
 def padded_tables(
@@ -88,12 +83,9 @@ def padded_tables(
 ) -> tuple[Tensor, Tensor]:  # each (T, K padded)
     """Return the tables of `rotary` as the C takes them, padded to a multiple of its lanes."""
     signed = torch.stack([-sine, sine], -1).flatten(1)
-    return padded(cosine.repeat_interleave(2, 1)), padded(signed)
-
-
-def padded(x: Tensor) -> Tensor:
-    """Return a tensor (…, K) padded with zeros to a multiple of the C's lanes."""
-    return F.pad(x, (0, -x.shape[-1] % LANES))
+    wide = (cosine.repeat_interleave(2, 1), signed)
+    first, second = (F.pad(each, (0, -each.shape[1] % LANES)) for each in wide)
+    return first, second
 
 
 class Attention(Function):
@@ -103,45 +95,38 @@ class Attention(Function):
     def forward(
         ctx: Any,
         x: Tensor,  # (R, N, D)
-        weight: Tensor,  # (R, D, 3D), the norm's gain folded in
-        gains: Tensor,  # (2, R, K) of queries and keys
-        output: Tensor,  # (R, D, D)
         cosine: Tensor,  # (T, K padded)
         sine: Tensor,  # (T, K padded)
+        *parameters: Tensor,  # of `ATTENTION`: (R, D), (R, D, 3D), twice (R, K), (R, D, D)
     ) -> Tensor:  # (R, N, D)
         """Return the residual stream after attention."""
-        unit, inverse = normed(x)
-        qkv = torch.bmm(unit, weight)
         replicas, tokens, width = x.shape
-        length, head = cosine.shape[0], gains.shape[2]
-        heads, batch = width // head, tokens // length
-        mixed = torch.empty_like(x)
-        normaliser = x.new_empty(replicas, batch, heads, length)
-        tables = (padded(gains * query_scale(gains, head)), cosine, sine)
-        sizes = (replicas, batch, length, heads, head, NORM_EPSILON)
-        call("attention_forward", qkv, *tables, mixed, normaliser, room(x, length, head), *sizes)
+        length, head = cosine.shape[0], parameters[2].shape[1]
+        heads = width // head
+        sizes = (replicas, tokens // length, length, heads, head, NORM_EPSILON)
+        kept = (
+            x.new_empty(replicas, tokens),  # 1 / rms(x)
+            x.new_empty(replicas, tokens, 3 * width),  # queries, keys and values
+            torch.empty_like(x),  # mixed
+            x.new_empty(replicas, tokens, heads),  # normalisers
+        )
+        after, memory = torch.empty_like(x), room(x, "attention", length, heads, head)
+        given = (x, *strided(*parameters), cosine, sine)
+        call("attention_forward", *given, *kept, after, memory, *sizes)
         ctx.sizes = sizes
-        kept = (unit, inverse, weight, qkv, *tables, mixed, normaliser, output)
-        ctx.save_for_backward(*kept)
-        return torch.baddbmm(x, mixed, output)
+        ctx.save_for_backward(x, cosine, sine, *kept, *parameters)
+        return after
 
     @staticmethod
-    def backward(ctx: Any, of_stream: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of x, weight, gains and output."""
-        unit, inverse, weight, qkv, gains, cosine, sine, mixed, normaliser, output = (
-            ctx.saved_tensors
-        )
-        of_output = torch.bmm(mixed.transpose(1, 2), of_stream)
-        of_mixed = torch.bmm(of_stream, output.transpose(1, 2))
-        of_qkv, of_gains = torch.empty_like(qkv), torch.empty_like(gains)
-        _, _, length, _, head, _ = ctx.sizes
-        given = (qkv, gains, cosine, sine, normaliser, of_mixed)
-        call("attention_backward", *given, of_qkv, of_gains, room(qkv, length, head), *ctx.sizes)
-        of_gains = of_gains[..., :head] * query_scale(of_gains, head)
-        of_weight = torch.bmm(unit.transpose(1, 2), of_qkv)
-        of_unit = torch.bmm(of_qkv, weight.transpose(1, 2))
-        of_x = normed_back(of_unit, unit, inverse, of_stream)
-        return of_x, of_weight, of_gains, of_output, None, None
+    def backward(ctx: Any, of_after: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x and the parameters."""
+        x, cosine, sine, inverse, qkv, mixed, normaliser, *parameters = ctx.saved_tensors
+        of_x, of_parameters = torch.empty_like(x), dense(parameters)
+        memory = room(x, "attention", *ctx.sizes[2:5])
+        given = (x, *strided(*parameters), cosine, sine, inverse, qkv, mixed, normaliser)
+        made = (of_x, *of_parameters, memory)
+        call("attention_backward", *given, of_after.contiguous(), *made, *ctx.sizes)
+        return of_x, None, None, *of_parameters
 
 
 class FeedForward(Function):
@@ -151,43 +136,43 @@ class FeedForward(Function):
     def forward(
         ctx: Any,
         x: Tensor,  # (R, N, D)
-        weight: Tensor,  # (R, D, 2F): gate and up side by side, the norm's gain folded in
-        output: Tensor,  # (R, F, D)
+        *parameters: Tensor,  # of `FEEDFORWARD`: (R, D), (R, D, 2F) side by side, (R, F, D)
     ) -> Tensor:  # (R, N, D)
         """Return the residual stream after the feed-forward part."""
-        unit, inverse = normed(x)
-        gate_up = torch.bmm(unit, weight)
-        hidden = x.new_empty(*x.shape[:2], output.shape[1])
-        call("gate_forward", gate_up, hidden, inverse.numel(), output.shape[1])
-        ctx.save_for_backward(unit, inverse, weight, gate_up, hidden, output)
-        return torch.baddbmm(x, hidden, output)
+        inner = parameters[2].shape[1]
+        inverse = x.new_empty(x.shape[:2])
+        gate_up, after = x.new_empty(*x.shape[:2], 2 * inner), torch.empty_like(x)
+        made = (inverse, gate_up, after, room(x, "feedforward", x.shape[2], inner))
+        sizes = (*x.shape, inner, NORM_EPSILON)
+        call("feedforward_forward", x, *strided(*parameters), *made, *sizes)
+        ctx.save_for_backward(x, inverse, gate_up, *parameters)
+        return after
 
     @staticmethod
-    def backward(ctx: Any, of_stream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of x, weight and output."""
-        unit, inverse, weight, gate_up, hidden, output = ctx.saved_tensors
-        of_output = torch.bmm(hidden.transpose(1, 2), of_stream)
-        of_hidden = torch.bmm(of_stream, output.transpose(1, 2))
-        of_gate_up = torch.empty_like(gate_up)
-        sizes = (inverse.numel(), output.shape[1])
-        call("gate_backward", gate_up, of_hidden, of_gate_up, *sizes)
-        of_weight = torch.bmm(unit.transpose(1, 2), of_gate_up)
-        of_unit = torch.bmm(of_gate_up, weight.transpose(1, 2))
-        return normed_back(of_unit, unit, inverse, of_stream), of_weight, of_output
+    def backward(ctx: Any, of_after: Tensor) -> tuple[Tensor, ...]:
+        """Return the gradients of x and the parameters."""
+        x, inverse, gate_up, *parameters = ctx.saved_tensors
+        inner = parameters[2].shape[1]
+        of_x, of_parameters = torch.empty_like(x), dense(parameters)
+        given = (x, *strided(*parameters), inverse, gate_up, of_after.contiguous())
+        made = (of_x, *of_parameters, room(x, "feedforward", x.shape[2], inner))
+        call("feedforward_backward", *given, *made, *x.shape, inner)
+        return of_x, *of_parameters
 
 
 class HeadLosses(Function):
     """Norm, output matrix and cross-entropy, and already on the way there their gradients.
 
-    A piece of logits becomes losses and gradients while it lies in the cache and is then dropped,
-    which takes knowing the weight of every loss in the objective beforehand: all weigh `scale`.
+    That takes knowing the weight of every loss in the objective beforehand: all weigh `scale`, so
+    that of a token's logits is (p − its target) · `scale`.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,  # (R, N, D)
-        weight: Tensor,  # (R, D, V), the norm's gain folded in
+        norm: Tensor,  # (R, D)
+        embedding: Tensor,  # (R, V, D)
         targets: Tensor,  # (R, N)
         scale: float,
     ) -> tuple[Tensor, Tensor]:
@@ -195,31 +180,21 @@ class HeadLosses(Function):
 
         Only the sum has a derivative.
         """
-        unit, inverse = normed(x)
-        weight = weight.contiguous()
-        replicas, tokens, vocabulary = *targets.shape, weight.shape[2]
-        piece = max(PIECE_TOKENS, PIECE_LOGITS // vocabulary)
-        losses, room = unit.new_empty(targets.shape), unit.new_empty(piece, vocabulary)
-        of_unit, of_weight = torch.empty_like(unit), torch.zeros_like(weight)
-        for replica in range(replicas):
-            matrix, targets_of_one = weight[replica], targets[replica].contiguous()
-            for start in range(0, tokens, piece):
-                these = slice(start, start + piece)
-                given = unit[replica, these]
-                logits = torch.mm(given, matrix, out=room[: len(given)])
-                into = losses[replica, these]
-                call("losses", logits, targets_of_one[these], into, *logits.shape, scale)
-                of_weight[replica].addmm_(given.T, logits)
-                torch.mm(logits, matrix.T, out=of_unit[replica, these])
-        ctx.save_for_backward(normed_back(of_unit, unit, inverse), of_weight)
+        vocabulary = embedding.shape[1]
+        losses = x.new_empty(targets.shape)
+        of_all = [torch.empty_like(x), *dense((norm, embedding))]
+        memory = room(x, "head", x.shape[2], vocabulary)
+        given = (x, *strided(norm, embedding), targets.contiguous())
+        sizes = (*x.shape, vocabulary, scale, NORM_EPSILON)
+        call("head_losses", *given, losses, *of_all, memory, *sizes)
+        ctx.save_for_backward(*of_all)
         ctx.mark_non_differentiable(losses)
         return losses, scale * losses.sum()
 
     @staticmethod
-    def backward(ctx: Any, _: Tensor, of_sum: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        """Return the gradients of x and weight; a token's is (p − its target) · `scale`."""
-        of_x, of_weight = ctx.saved_tensors
-        return of_x * of_sum, of_weight * of_sum, None, None
+    def backward(ctx: Any, _: Tensor, of_sum: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x, norm and embedding."""
+        return *(each * of_sum for each in ctx.saved_tensors), None, None
 
 
 def native_layer(
@@ -228,11 +203,8 @@ def native_layer(
     tables: tuple[Tensor, Tensor],  # of `padded_tables`
 ) -> Tensor:  # (R, N, D)
     """Return the residual stream after one layer, as `transformer.apply_layer` does."""
-    gains = torch.stack([part["attention.query_norm"], part["attention.key_norm"]])
-    folded = part["attention.qkv"] * part["attention.norm"][:, :, None]
-    x = Attention.apply(x, folded, gains, part["attention.output"], *tables)
-    folded = part["feedforward.gate_up"] * part["feedforward.norm"][:, :, None]
-    after: Tensor = FeedForward.apply(x, folded, part["feedforward.down"])
+    x = Attention.apply(x, *tables, *(part[f"attention.{name}"] for name in ATTENTION))
+    after: Tensor = FeedForward.apply(x, *(part[f"feedforward.{name}"] for name in FEEDFORWARD))
     return after
 
 
@@ -255,5 +227,6 @@ def native_losses(
         return native_layer(x, part, tables)
 
     x = residual_stream(layer, parameters, inputs, shape, checkpointing)
-    losses, objective = HeadLosses.apply(x, output_matrix(parameters), targets.flatten(1), scale)
+    head = (parameters["norm"], parameters["embedding"], targets.flatten(1))
+    losses, objective = HeadLosses.apply(x, *head, scale)
     return losses.view(targets.shape), objective
