@@ -33,17 +33,17 @@ class CpuCosts:
     proportion to depth · width, the softmax over the vocabulary, and its part of the cost of
     calling a layer's kernels, which the tokens of a step share. Fitted by
     `bench/plan.py` to native kernels at nine shapes of 8 to 256 units, one core busy: eight of
-    them they give to 15 %, the smallest they take for 42 % faster than it was.
+    them they give to 13 %, the smallest they take for 19 % faster than it was.
     """
 
-    matrix_flops: float = 79e9
+    matrix_flops: float = 69e9
     """FLOP/s of `measured_flops` on the machine the others were fitted on."""
-    matrix_efficiency: float = 0.82
-    elementwise_seconds: float = 3.5e-8
+    matrix_efficiency: float = 0.91
+    elementwise_seconds: float = 3.7e-8
     """Per token and unit of depth · width."""
-    softmax_seconds: float = 4.5e-9
+    softmax_seconds: float = 3.0e-9
     """Per token and entry of the vocabulary."""
-    layer_seconds: float = 1.7e-3
+    layer_seconds: float = 1.2e-3
     """Per step and layer, however few the tokens."""
     start_seconds: float = 4.0
     """A process that imports torch."""
@@ -60,11 +60,10 @@ class MemoryCosts:
     all of it is taken.
     """
 
-    process_bytes: float = 510e6
-    step_copies: float = 16.0
+    process_bytes: float = 483e6
+    step_copies: float = 12.6
     horizon_copies: float = 3.0
-    activation_share: float = 0.5
-    """0 to 1 fit alike (within 7 %): at a CPU's sizes the copies cannot be told from it."""
+    activation_share: float = 0.94
     bf16_share: float = 0.75
     """Of the same in single precision: layers keep half, the logits all. Counted, not fitted."""
 
