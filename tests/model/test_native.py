@@ -124,6 +124,25 @@ def test_no_token_sees_a_later_one() -> None:
     assert not torch.equal(after[..., 41:], before[..., 41:])
 
 
+def test_wide_and_narrow_registers_give_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiles of AVX-512 can be compiled for any processor: two registers stand for one."""
+    cases = [(*example(SHAPES[name]), SHAPES[name]) for name in ("half lanes", "many pieces")]
+    found = []
+    for width in ("-U__AVX512F__", "-D__AVX512F__=1"):
+        made = tmp_path / f"{width}.so"
+        sources = map(str, sorted(library.FOLDER.glob("*.c")))
+        command = [found_compiler(), *library.FLAGS, library.target_flag(), width, *sources]
+        subprocess.run([*command, "-lm", "-o", str(made)], check=True)
+        monkeypatch.setattr(losses, "library_file", lambda made=made: made)
+        losses.library.cache_clear()
+        found.append([each for case in cases for each in native(*case)])
+    losses.library.cache_clear()
+    for narrow, wide in zip(*found, strict=True):
+        assert torch.equal(narrow, wide)
+
+
 @pytest.fixture
 def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an empty folder where compiled files will lie, nothing being known yet."""
