@@ -288,8 +288,9 @@ def test_a_model_that_can_add_is_right_and_sure(
         assert table["exact"].all() and (table["digits_correct"] == table["digits"]).all()
         assert (table["edit_distance"] == 0).all()
         expected = each ** table["target_tokens"]
-        np.testing.assert_allclose(table["confidence"], expected, rtol=1e-5)
-        np.testing.assert_allclose(np.exp(-table["target_nll"]), expected, rtol=1e-5)
+        # Single precision, several tokens: processors differ by 1e-5.
+        np.testing.assert_allclose(table["confidence"], expected, rtol=3e-5)
+        np.testing.assert_allclose(np.exp(-table["target_nll"]), expected, rtol=3e-5)
         np.testing.assert_allclose(table["confidence_tempered"], 1, rtol=1e-5)
 
 
