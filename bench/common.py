@@ -29,7 +29,12 @@ from saltus.train.spec import TrainSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-KERNELS = {"native": "native", "eager": "written", "compiled": "compiled"}
+KERNELS = {
+    "native": "native",
+    "eager": "written",
+    "compiled": "compiled",
+    "graphed": "graphed",
+}
 """What a mode of both sides is called in our engine."""
 Advance = Callable[[int], None]
 

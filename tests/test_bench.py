@@ -281,3 +281,20 @@ def test_without_a_gpu_its_bench_says_so_in_one_line(tmp_path: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stderr.strip().count("\n") == 0 and "needs CUDA" in ended.stderr
+
+
+def test_the_rates_of_a_studys_sizes(modules: SimpleNamespace, tmp_path: Path) -> None:
+    sizes = {"s": {"width": 8, "depth": 1, "heads": 1, "blocks": [[0, 1]]}}
+    study = modules.common.bench_study(sizes, batch_tokens=256)
+    modules.common.prepare(study, tmp_path)
+    command = [sys.executable, str(BENCH / "sizes.py"), str(tmp_path / "bench.yaml")]
+    command += ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "sizes.csv")]
+    command += ["--turn-seconds", "0.1", "--rounds", "3", "--kernels", "eager", "--profile", "2"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "aten::bmm" in ended.stdout
+    with (tmp_path / "sizes.csv").open() as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["size"], row["kernels"], row["replicas"]) == ("s", "eager", "2")
+    least, median, most = (float(row[f"step_ms{end}"]) for end in ("_min", "", "_max"))
+    assert 0 < least <= median <= most
+    assert float(row["tokens_per_second"]) == pytest.approx(2 * 256 / median * 1000, rel=1e-3)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from saltus.model import compiled, kernels
-from saltus.model.compiled import compile_layer, compiled_losses
+from saltus.model import compiled
+from saltus.model.compiled import Parts, compile_parts, compiled_losses
 from saltus.model.initialise import initial_parameters
 from saltus.model.module import Decoder, split_row
 from saltus.model.shape import Shape
-from saltus.model.transformer import apply_layer, token_losses, unflatten
+from saltus.model.transformer import token_losses, unflatten
 
 # The compiler's own; the second it hides itself where warnings are no errors.
 pytestmark = pytest.mark.filterwarnings(
@@ -23,7 +23,8 @@ COMPILER = pytest.mark.skipif(
     shutil.which("g++") is None and shutil.which("clang++") is None,
     reason="torch.compile needs a C++ compiler on a CPU",
 )
-Layer = Callable[..., Tensor]
+PLAIN = Parts()
+"""The parts as they stand, not compiled."""
 
 
 def start() -> Tensor:
@@ -36,8 +37,16 @@ def tokens_of(rows: int) -> Tensor:
     return torch.randint(SHAPE.vocabulary, (2, rows, SHAPE.context + 1), generator=generator)
 
 
-def gradient_of(losses_of: Callable[[dict[str, Tensor]], Tensor]) -> tuple[Tensor, Tensor, int]:
-    """Return losses, the gradient of their sum, and the bytes that autograd kept for it."""
+def defined(named: dict[str, Tensor], tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the losses of the definition, and half their sum."""
+    losses = token_losses(named, tokens, SHAPE)
+    return losses, 0.5 * losses.sum()
+
+
+def gradient_of(
+    losses_of: Callable[[dict[str, Tensor]], tuple[Tensor, Tensor]],
+) -> tuple[Tensor, Tensor, int]:
+    """Return losses, the gradient of thrice the objective, and the bytes autograd kept for it."""
     flat = start().requires_grad_()
     kept: dict[int, int] = {}
 
@@ -47,27 +56,27 @@ def gradient_of(losses_of: Callable[[dict[str, Tensor]], Tensor]) -> tuple[Tenso
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        losses = losses_of(unflatten(flat, SHAPE))
-    (gradient,) = torch.autograd.grad(losses.sum(), flat)
+        losses, objective = losses_of(unflatten(flat, SHAPE))
+    (gradient,) = torch.autograd.grad(3 * objective, flat)
     return losses.detach(), gradient, sum(kept.values())
 
 
 @pytest.fixture(params=["as it stands", pytest.param("compiled", marks=COMPILER)])
-def layer(request: pytest.FixtureRequest) -> Layer:
-    """Return the layer, compiled or not: what is around it is the same."""
-    return compile_layer() if request.param == "compiled" else apply_layer
+def parts(request: pytest.FixtureRequest) -> Parts:
+    """Return the parts, compiled or not: what is around them is the same."""
+    return compile_parts() if request.param == "compiled" else PLAIN
 
 
 def test_losses_and_gradients_are_the_definitions_with_and_without_checkpointing(
-    layer: Layer,
+    parts: Parts,
 ) -> None:
     tokens = tokens_of(16)
-    expected, slope, _ = gradient_of(lambda named: token_losses(named, tokens, SHAPE))
+    expected, slope, _ = gradient_of(lambda named: defined(named, tokens))
     kept = []
     for checkpointing in (False, True):
         found, ours, size = gradient_of(
             lambda named, on=checkpointing: compiled_losses(
-                layer, named, tokens, SHAPE, checkpointing=on
+                parts, named, tokens, SHAPE, 0.5, checkpointing=on
             )
         )
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -79,19 +88,28 @@ def test_losses_and_gradients_are_the_definitions_with_and_without_checkpointing
 
 def test_logits_are_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = tokens_of(16)
-    whole = gradient_of(lambda named: compiled_losses(apply_layer, named, tokens, SHAPE))
-    monkeypatch.setattr(kernels, "LOGITS_BYTES", 4 * 2 * SHAPE.vocabulary * 20)
-    pieces = gradient_of(lambda named: compiled_losses(apply_layer, named, tokens, SHAPE))
+    whole = gradient_of(lambda named: compiled_losses(PLAIN, named, tokens, SHAPE, 0.5))
+    monkeypatch.setattr(compiled, "PIECE_BYTES", 4 * 2 * SHAPE.vocabulary * 20)
+    pieces = gradient_of(lambda named: compiled_losses(PLAIN, named, tokens, SHAPE, 0.5))
     torch.testing.assert_close(pieces[0], whole[0])
     torch.testing.assert_close(pieces[1], whole[1])
-    assert pieces[2] <= whole[2] - 4 * tokens[..., 1:].numel() * SHAPE.vocabulary
+    assert pieces[2] == whole[2], "logits are never kept"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "most", "piece"), [(32, 10, 8), (32, 64, 32), (30, 10, 10), (31, 10, 10), (7, 1, 1)]
+)
+def test_pieces_are_of_one_size_where_that_is_no_small_one(
+    tokens: int, most: int, piece: int
+) -> None:
+    assert compiled.even_piece(tokens, most) == piece
 
 
 def test_products_are_in_the_precision_that_is_asked_for() -> None:
     tokens = tokens_of(4)
-    full, slope, _ = gradient_of(lambda named: compiled_losses(apply_layer, named, tokens, SHAPE))
+    full, slope, _ = gradient_of(lambda named: compiled_losses(PLAIN, named, tokens, SHAPE, 0.5))
     low, ours, _ = gradient_of(
-        lambda named: compiled_losses(apply_layer, named, tokens, SHAPE, torch.bfloat16)
+        lambda named: compiled_losses(PLAIN, named, tokens, SHAPE, 0.5, torch.bfloat16)
     )
     assert low.dtype == ours.dtype == torch.float32 and not torch.equal(low, full)
     torch.testing.assert_close(low, full, rtol=0.05, atol=0.05)
@@ -105,7 +123,7 @@ def test_the_module_calls_the_same_layer(monkeypatch: pytest.MonkeyPatch) -> Non
         module = Decoder(SHAPE, torch.device("cpu"), "compiled", checkpointing=checkpointing)
         module.load_state_dict(split_row(start()[0], SHAPE))
         named = unflatten(start(), SHAPE)
-        expected = compiled_losses(apply_layer, named, tokens, SHAPE)[0].mean(1)
+        expected = compiled_losses(PLAIN, named, tokens, SHAPE, 0.5)[0][0].mean(1)
         torch.testing.assert_close(module(tokens[0]), expected)
 
 
@@ -116,9 +134,9 @@ def test_a_job_compiles_as_if_it_were_alone() -> None:
 
     tokens = tokens_of(4)
     for _ in range(2):
-        layer = compile_layer()
+        parts = compile_parts()
         counters.clear()
         with torch.no_grad():
-            compiled_losses(layer, unflatten(start(), SHAPE), tokens, SHAPE)
-            compiled_losses(layer, unflatten(start(), SHAPE), tokens, SHAPE)
-        assert counters["stats"]["unique_graphs"] == 1
+            compiled_losses(parts, unflatten(start(), SHAPE), tokens, SHAPE, 1)
+            compiled_losses(parts, unflatten(start(), SHAPE), tokens, SHAPE, 1)
+        assert counters["stats"]["unique_graphs"] == 3

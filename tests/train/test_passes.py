@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from saltus.model.compiled import Parts
 from saltus.model.native.library import NoCompilerError, library_file
-from saltus.model.transformer import apply_layer
 from saltus.train import trainer as module
 from saltus.train.engine import Engine
 from saltus.train.job import batches_of
@@ -86,20 +86,20 @@ def test_compiled_layers_give_way_to_checkpointing(
     """The last way down must change something; the layer here is as it stands, not compiled."""
     compiled = []
 
-    def compile_layer() -> Callable[..., Tensor]:
-        compiled.append(apply_layer)
-        return apply_layer
+    def compile_parts() -> Parts:
+        compiled.append(1)
+        return Parts()
 
     real = module.compiled_losses
 
-    def of_a_small_device(layer: Any, named: Any, tokens: Tensor, *options: Any) -> Tensor:
+    def of_a_small_device(parts: Any, named: Any, tokens: Tensor, *options: Any) -> Tensor:
         if tokens.shape[:2] != (1, 1) or not options[-1]:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(layer, named, tokens, *options)
+        return real(parts, named, tokens, *options)
 
     spec = make_spec()
     start = fresh_snapshot(spec, CPU)
-    monkeypatch.setattr(module, "compile_layer", compile_layer)
+    monkeypatch.setattr(module, "compile_parts", compile_parts)
     whole = Trainer(spec, batches_of(spec, shards), CPU, Engine("compiled", 2))
     expected = whole.run(start, Branch(None, 0, 3), lambda now: None)
     monkeypatch.setattr(module, "compiled_losses", of_a_small_device)

@@ -133,7 +133,7 @@ class Batches:
         context: int,
     ) -> None:
         self.mixture, self.seeds, self.num_rows = mixture, seeds, rows
-        self.names = list(mixture.shares)
+        self.alphabet, self.names = alphabet, list(mixture.shares)
         length = context + 1
         self.texts = {name: TextRows(tokens, length) for name, tokens in texts.items()}
         self.arithmetic = (
@@ -143,6 +143,14 @@ class Batches:
         self._chunks: dict[tuple[int, int], np.ndarray] = {}
         self._made: tuple[int, np.ndarray] | None = None
         self._counted = (0, np.zeros(len(self.names), dtype=np.int64))
+
+    def of_replica(self, row: int) -> "Batches":
+        """Return the batches of one replica, with working memory of their own."""
+        texts = {name: rows.tokens for name, rows in self.texts.items()}
+        seeds = (self.seeds[row],)
+        context = self.length - 1
+        kept = (self.mixture, texts, self.alphabet)
+        return Batches(*kept, seeds=seeds, rows=self.num_rows, context=context)
 
     def sources(self, step: int) -> np.ndarray:
         """Return the source index of each of the B rows of `step`."""

@@ -39,9 +39,11 @@ GPU_FLOPS = 5e13
 class Engine:
     """The engine of one job.
 
-    `kernels` are `native` (model.native), `written` (model.kernels) or `compiled`
-    (model.compiled); a step runs `replicas_at_once` and splits its rows into `micro_batches`; with
-    `checkpointing`, layers keep their inputs alone and are computed again for the gradient.
+    `kernels` are `native` (model.native), `written` (model.kernels), `compiled`
+    (model.compiled), or `graphed`: the written ones, a step recorded as one CUDA graph
+    (train.graphed), which no job takes by itself before a GPU has shown what it is worth. A step
+    runs `replicas_at_once` and splits its rows into `micro_batches`; with `checkpointing`, layers
+    keep their inputs alone and are computed again for the gradient.
     """
 
     kernels: str

@@ -31,13 +31,14 @@ def optimizer_step(
     gradient: Tensor,  # (R, P); overwritten
     losses: Tensor,  # (R,)
     rates: Tensor,  # (R,)
-    step: int,
+    step: int | Tensor,
     shape: Shape,
     options: Optimizer,
 ) -> None:
     """Update `state` in place; a replica whose loss or gradient is not finite is frozen for good.
 
-    The gradient of each replica is clipped to the norm `options.clip`. `step` counts from 0. A
+    The gradient of each replica is clipped to the norm `options.clip`. `step` counts from 0, and is
+    a tensor where a recorded step reads it anew. A
     frozen replica keeps the parameters and moments of its last good step. Matrices decay, norms and
     the embedding do not; with Muon, matrices are its own and the rest is AdamW's.
     """
@@ -60,7 +61,7 @@ def adamw_update(
     gradient: Tensor,  # (R, P); overwritten
     divisors: Tensor,  # (R,) of the gradient
     rates: Tensor,  # (R,)
-    step: int,
+    step: int | Tensor,
     stretches: list[tuple[slice, float]],
     options: Optimizer,
 ) -> None:
@@ -70,7 +71,7 @@ def adamw_update(
     pass over memory, where the formula in tensor operations takes fifteen. The kernel divides the
     gradient itself, and leaves alone what is marked as having met an infinity: here, the dead.
     """
-    count = torch.full((), step + 1.0, device=gradient.device)
+    count = torch.zeros((), device=gradient.device).add_(step).add_(1)
     dead = (~state.alive).to(gradient.dtype)
     for row in range(gradient.shape[0]):
         for stretch, decay in stretches:

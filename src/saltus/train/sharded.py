@@ -30,7 +30,7 @@ from saltus.train.optimizer import OptimizerState
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot
-from saltus.train.trainer import SNAPSHOT_SECONDS, OutOfTime, Trainer, is_curve_point
+from saltus.train.trainer import SNAPSHOT_SECONDS, OutOfTime, Point, Trainer, is_curve_point
 
 FSDP_PARAMETERS = 1_000_000_000
 """Above this many parameters their state is sharded, not only the batch."""
@@ -182,14 +182,14 @@ class ShardedTrainer(Trainer):
         self._announce(order)
         self._followers_wait = False
         self._receive(order, snapshot.optimizer)
-        points: list[Tensor] = []
+        points: list[Point] = []
         started = saved = time.monotonic()
         alive = order.alive
         if self.watcher is not None:
             self.watcher.begin(order.step, branch)
 
         def standing(step: int) -> Snapshot:
-            curve = torch.cat([snapshot.curve, *(point[None].cpu() for point in points)])
+            curve = torch.cat([snapshot.curve, *self._curve_rows(points)])
             parameters, first, second = self._gathered()
             held = OptimizerState(parameters, first, second, torch.tensor([alive]))
             return Snapshot(step, held, curve, snapshot.seconds + time.monotonic() - started)
@@ -203,7 +203,7 @@ class ShardedTrainer(Trainer):
         for step, row_losses, alive, word in self._steps(order, decide):
             if is_curve_point(step, branch):
                 mask = torch.tensor([alive], device=self.device)
-                points.append(self._curve_point(step - 1, row_losses[None], mask))
+                points.append(Point(step - 1, row_losses[None].clone(), mask))
             if self.watcher is not None:
                 self.watcher.step(step, branch, row_losses.mean())
             if word != GO:

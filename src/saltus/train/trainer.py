@@ -7,19 +7,21 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from saltus.data.batches import ARITHMETIC, Batches
 from saltus.errors import SaltusError
-from saltus.model.compiled import compile_layer, compiled_losses
+from saltus.model.compiled import compile_parts, compiled_losses
 from saltus.model.initialise import initial_parameters
 from saltus.model.kernels import written_losses
 from saltus.model.native.losses import native_losses
 from saltus.model.transformer import unflatten
 from saltus.train.engine import Engine
+from saltus.train.feed import feed
+from saltus.train.graphed import GraphedStep, Step
 from saltus.train.optimizer import OptimizerState, optimizer_step
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
@@ -27,6 +29,8 @@ from saltus.train.state import Snapshot
 
 CURVE_POINTS = 200
 SNAPSHOT_SECONDS = 60.0
+STEPS_BEFORE_RECORDING = 3
+"""So many steps of a branch run as they stand: libraries make their plans in the first ones."""
 
 
 def is_curve_point(step: int, branch: Branch) -> bool:
@@ -83,6 +87,14 @@ Watch = Callable[[TrainSpec, torch.device, int, list[int]], Watcher]
 """Makes the watcher of a job: its spec, device, number of processes, and finished horizons."""
 
 
+class Point(NamedTuple):
+    """What a point of the curve is made of, on the device: a step's losses, and who lives after."""
+
+    step: int
+    row_losses: Tensor  # (R, B)
+    alive: Tensor  # (R,) bool
+
+
 @dataclass
 class Trainer:
     """Trains branches of one block.
@@ -100,11 +112,12 @@ class Trainer:
     changed: Callable[[Engine], None] = field(default=lambda engine: None)
 
     def __post_init__(self) -> None:
-        """Compile what the engine asks for."""
+        """Compile what the engine asks for; recorded is a step with the state it changes."""
+        self._graphed: tuple[OptimizerState, GraphedStep] | None = None
         self._compile()
 
     def _compile(self) -> None:
-        self._compiled = compile_layer() if self.engine.kernels == "compiled" else None
+        self._compiled = compile_parts() if self.engine.kernels == "compiled" else None
 
     def run(
         self,
@@ -118,31 +131,49 @@ class Trainer:
         """
         spec, held = self.spec, snapshot.optimizer
         peak_rates = torch.tensor([r.rate for r in spec.replicas], device=self.device)
-        points: list[Tensor] = []
+        points: list[Point] = []
         started = saved = time.monotonic()
+        if self._graphed is not None and self._graphed[0] is not held:
+            self._graphed = None
         if self.watcher is not None:
             self.watcher.begin(snapshot.step, branch)
 
         def standing(step: int) -> Snapshot:
-            curve = torch.cat([snapshot.curve, *(point[None].cpu() for point in points)])
+            curve = torch.cat([snapshot.curve, *self._curve_rows(points)])
             return Snapshot(step, held, curve, snapshot.seconds + time.monotonic() - started)
 
-        for step in range(snapshot.step, branch.end):
-            tokens = torch.from_numpy(self.batches.batch(step)).to(self.device, non_blocking=True)
-            began_with = self.engine
-            row_losses, gradient = self.gradient(held.parameters, tokens)
-            if self.engine != began_with:
-                # In this order: who resumes before this step takes all later ones as this run does.
-                save(standing(step))
-                self.changed(self.engine)
-            losses = row_losses.mean(1)
+        def update(
+            row_losses: Tensor, gradient: Tensor, rates: Tensor, step: int | Tensor
+        ) -> Tensor:
+            optimizer = spec.optimizer
+            optimizer_step(held, gradient, row_losses.mean(1), rates, step, spec.shape, optimizer)
+            return row_losses
+
+        def recorded(tokens: Tensor, rates: Tensor, step: Tensor) -> Tensor:
+            return update(*self._passes(self.engine, held.parameters, tokens), rates, step)
+
+        first = snapshot.step
+        for step, batch in enumerate(feed(self.batches, self.device, first, branch.end), first):
             rates = peak_rates * rate_factor(step, branch, spec.warmup_steps)
-            optimizer_step(held, gradient, losses, rates, step, spec.shape, spec.optimizer)
+            if self.engine.kernels == "graphed" and step == first + STEPS_BEFORE_RECORDING:
+                self._graphed = self._graphed or self._record(held, recorded, batch, rates)
+            if self._graphed is None:
+                began_with = self.engine
+                tokens = batch.to(self.device, non_blocking=True)
+                row_losses, gradient = self.gradient(held.parameters, tokens)
+                if self.engine != began_with:
+                    # In this order: who resumes before this step takes all later ones as this run.
+                    save(standing(step))
+                    self.changed(self.engine)
+                update(row_losses, gradient, rates, step)
+            else:
+                number = torch.full((), float(step), device=self.device)
+                row_losses = self._graphed[1](batch, rates, number)
             if is_curve_point(step + 1, branch):
-                points.append(self._curve_point(step, row_losses, held.alive))
+                points.append(Point(step, row_losses.clone(), held.alive.clone()))
 
             if self.watcher is not None:
-                self.watcher.step(step + 1, branch, losses)
+                self.watcher.step(step + 1, branch, row_losses.mean(1))
             now = time.monotonic()
             if now > self.deadline:
                 save(standing(step + 1))
@@ -217,18 +248,36 @@ class Trainer:
         options = (torch.bfloat16 if self.spec.precision == "bf16" else None, engine.checkpointing)
         if self._compiled is None:
             row_losses = written_losses(named, tokens, shape, *options).mean(2)
-        else:
-            row_losses = compiled_losses(self._compiled, named, tokens, shape, *options).mean(2)
-        return row_losses, row_losses.sum() / num_rows
+            return row_losses, row_losses.sum() / num_rows
+        scale = 1 / (num_rows * shape.context)
+        losses, objective = compiled_losses(self._compiled, named, tokens, shape, scale, *options)
+        return losses.mean(2), objective
 
-    def _curve_point(self, step: int, row_losses: Tensor, alive: Tensor) -> Tensor:
-        """Return one row of the curve; see `Snapshot`. A source without rows this step is NaN."""
-        sources = torch.from_numpy(self.batches.sources(step)).to(self.device)
-        arithmetic = [name == ARITHMETIC for name in self.batches.names]
-        is_arithmetic = torch.tensor(arithmetic, device=self.device)[sources]
-        by_source = [
-            (row_losses * chosen).sum(1) / chosen.sum()
-            for chosen in (~is_arithmetic, is_arithmetic)
-        ]
-        columns = torch.stack([row_losses.mean(1), *by_source, alive.float()], 1).float()
-        return torch.cat([torch.tensor([step + 1.0], device=self.device), columns.flatten()])
+    def _record(
+        self, held: OptimizerState, step: Step, batch: Tensor, rates: Tensor
+    ) -> tuple[OptimizerState, GraphedStep] | None:
+        """Return the step of a state as a graph; None, and no graph, where memory is short."""
+        number = torch.zeros((), device=self.device)
+        try:
+            return held, GraphedStep(step, batch.to(self.device), rates, number)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        print(f"{self.spec.size}: out of memory; going on without a graph", file=sys.stderr)
+        return None
+
+    def _curve_rows(self, points: list[Point]) -> list[Tensor]:
+        """Return rows (1, 1 + 4R) of the curve; see `Snapshot`. Sources without rows are NaN.
+
+        Made when they are saved, on the CPU: a point waits for no device.
+        """
+        is_arithmetic = torch.tensor([name == ARITHMETIC for name in self.batches.names])
+        rows = []
+        for point in points:
+            losses = point.row_losses.cpu()
+            chosen = is_arithmetic[torch.from_numpy(self.batches.sources(point.step))]
+            by_source = [(losses * of).sum(1) / of.sum() for of in (~chosen, chosen)]
+            columns = [losses.mean(1), *by_source, point.alive.cpu().float()]
+            row = torch.stack(columns, 1).float().flatten()
+            rows.append(torch.cat([torch.tensor([point.step + 1.0]), row])[None])
+        return rows

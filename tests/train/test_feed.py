@@ -1,0 +1,46 @@
+"""Batches made ahead by threads are the batches."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from saltus.train.feed import feed, made_ahead
+from saltus.train.job import batches_of
+from saltus.train.spec import Replica, TrainSpec
+
+FIVE = tuple(Replica(f"seed{seed}", seed, 0.01) for seed in range(5))
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 9), (3, 5), (7, 7), (6, 300)])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_made_ahead_they_are_the_same(
+    threads: int, start: int, end: int, make_spec: Callable[..., TrainSpec], shards: Path
+) -> None:
+    batches = batches_of(make_spec(replicas=FIVE), shards)
+    workers = [batches.of_replica(row) for row in range(len(FIVE))]
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(made_ahead(pool, workers, start, end))
+    assert len(found) == end - start
+    for step, parts in enumerate(found, start):
+        assert np.array_equal(np.concatenate(parts), batches.batch(step))
+
+
+def test_on_a_cpu_they_come_as_they_are(make_spec: Callable[..., TrainSpec], shards: Path) -> None:
+    batches = batches_of(make_spec(), shards)
+    found = list(feed(batches, torch.device("cpu"), 2, 6))
+    assert [each.tolist() for each in found] == [batches.batch(s).tolist() for s in range(2, 6)]
+
+
+def test_who_stops_early_leaves_no_thread(
+    make_spec: Callable[..., TrainSpec], shards: Path
+) -> None:
+    batches = batches_of(make_spec(replicas=FIVE), shards)
+    workers = [batches.of_replica(row) for row in range(len(FIVE))]
+    with ThreadPoolExecutor(2) as pool:
+        made = made_ahead(pool, workers, 0, 1 << 40)
+        next(made)
+        made.close()
