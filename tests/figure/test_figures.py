@@ -267,9 +267,9 @@ def test_words() -> None:
     assert words.task("mul_2x1", "reversed") == "2×1-digit product, reversed"
     assert words.listed(["a", "b", "c"]) == "a, b and c" and words.listed([]) == ""
     wide = {"width": 1.23, "low": 0.0, "high": None, "start": 4.0, "end": 1.0}
-    assert words.width(wide, 2.5) == "1.2 decades wide [0, > 2.5]"
+    assert words.width(wide, 2.5) == "1.2 decades [0, > 2.5]"
     assert words.width({**wide, "high": 13.0}, 2.5) == words.width(wide, 2.5)
-    assert words.width({**wide, "high": 2.0}, 2.5) == "1.2 decades wide [0, 2]"
+    assert words.width({**wide, "high": 2.0}, 2.5) == "1.2 decades [0, 2]"
     assert words.width({**wide, "end": 4.0}, 2.5).startswith("no transition")
     assert words.width({**wide, "width": 4.0}, 2.5).startswith("> 2.5 decades")
     assert words.listed(["a", "b, reversed", "c"]) == "a; b, reversed; and c"

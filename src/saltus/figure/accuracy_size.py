@@ -86,7 +86,7 @@ def draw(tables: Tables) -> Figure:
         Line2D([], [], color=style.SOFT, linewidth=1, linestyle=(0, (1, 2)),
                label="best constant\nanswer"),
         Line2D([], [], color=style.SOFT, linewidth=1.2, linestyle=(0, (4, 2)),
-               label="transition\nof the NLL"),
+               label="transition of the\nNLL and its width"),
     ]  # fmt: skip
     style.size_legend(
         figure, tables, extra, sample=f"n = {words.plural(rows_at['run'].nunique(), 'run')}"

@@ -184,7 +184,7 @@ def _legend(figure: Figure, groups: Sequence[Group], level: float, note: str) ->
     if any(group.nll is not None for group in groups):
         handles.append(
             Line2D([], [], color=style.SOFT, linewidth=1.3, linestyle=NLL_CURVE,
-                   label="transition\nof the NLL")
+                   label="transition of the\nNLL and its width")
         )  # fmt: skip
     if note:
         handles.append(Line2D([], [], linestyle="none", label=note))

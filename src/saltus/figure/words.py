@@ -138,7 +138,7 @@ def remark(value: Any) -> str:
 
 
 def width(found: Mapping[str, Any] | None, span: float) -> str:
-    """Return a transition's width: `1.2 decades wide [0, > 2.5]` on a ladder of `span` decades.
+    """Return a transition's width: `1.2 decades [0, > 2.5]` on a ladder of `span` decades.
 
     Nothing beyond the ladder is printed as if seen.
     """
@@ -153,7 +153,7 @@ def width(found: Mapping[str, Any] | None, span: float) -> str:
 
     low, high = capped(found["low"]), capped(found["high"])
     ends = f"[{low}, {high}]" if low != high else f"[{low}]"
-    return f"{capped(found['width'])} decades wide {ends}"
+    return f"{capped(found['width'])} decades {ends}"
 
 
 def listed(words: Sequence[str]) -> str:
