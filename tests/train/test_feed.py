@@ -35,6 +35,20 @@ def test_on_a_cpu_they_come_as_they_are(make_spec: Callable[..., TrainSpec], sha
     assert [each.tolist() for each in found] == [batches.batch(s).tolist() for s in range(2, 6)]
 
 
+def test_replicas_share_texts_and_pools_and_nothing_that_changes(
+    make_spec: Callable[..., TrainSpec], shards: Path
+) -> None:
+    """A pool of 3-digit problems is tens of megabytes, and seconds to make."""
+    batches = batches_of(make_spec(replicas=FIVE), shards)
+    before = batches.batch(3)
+    one, other = batches.of_replica(0), batches.of_replica(1)
+    assert one.arithmetic is other.arithmetic is batches.arithmetic
+    assert one.texts["markov"].tokens is batches.texts["markov"].tokens
+    other.batch(40)
+    assert np.array_equal(one.batch(3)[0], before[0])
+    assert np.array_equal(batches.batch(3), before)
+
+
 def test_who_stops_early_leaves_no_thread(
     make_spec: Callable[..., TrainSpec], shards: Path
 ) -> None:

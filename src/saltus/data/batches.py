@@ -8,6 +8,7 @@ Rows hold one source each. Text rows run through every window of the shard once 
 order of that epoch's own; arithmetic rows begin with a separator and hold whole problems.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -133,24 +134,30 @@ class Batches:
         context: int,
     ) -> None:
         self.mixture, self.seeds, self.num_rows = mixture, seeds, rows
-        self.alphabet, self.names = alphabet, list(mixture.shares)
+        self.names = list(mixture.shares)
         length = context + 1
         self.texts = {name: TextRows(tokens, length) for name, tokens in texts.items()}
         self.arithmetic = (
             ArithmeticRows(mixture, alphabet, length) if ARITHMETIC in self.names else None
         )
         self.length = length
+        self._forget()
+
+    def of_replica(self, row: int) -> "Batches":
+        """Return the batches of one replica, with working memory of their own.
+
+        Texts and pools of problems are shared: threads may make the batches of different replicas.
+        """
+        own = copy.copy(self)
+        own.seeds = (self.seeds[row],)
+        own._forget()
+        return own
+
+    def _forget(self) -> None:
+        """Begin with empty working memory."""
         self._chunks: dict[tuple[int, int], np.ndarray] = {}
         self._made: tuple[int, np.ndarray] | None = None
         self._counted = (0, np.zeros(len(self.names), dtype=np.int64))
-
-    def of_replica(self, row: int) -> "Batches":
-        """Return the batches of one replica, with working memory of their own."""
-        texts = {name: rows.tokens for name, rows in self.texts.items()}
-        seeds = (self.seeds[row],)
-        context = self.length - 1
-        kept = (self.mixture, texts, self.alphabet)
-        return Batches(*kept, seeds=seeds, rows=self.num_rows, context=context)
 
     def sources(self, step: int) -> np.ndarray:
         """Return the source index of each of the B rows of `step`."""
