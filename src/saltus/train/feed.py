@@ -1,13 +1,12 @@
 """The batches of a job on their way to its device.
 
 A GPU is done with a small model's step before one thread has made the next batch. So there, threads
-make batches ahead, each those of some replicas, into page-locked memory: a copy from it waits for
-nothing. The batches are the same: each is a function of seed and step alone.
+make batches ahead, each those of one replica at a time, and they are put into page-locked memory: a
+copy from it waits for nothing. The batches are the same: each is a function of seed and step alone.
 
 Legend: R replica, B row, T token.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from saltus.data.batches import Batches
+from saltus.limits import num_cores
 
 AHEAD = 4
 """Steps made ahead."""
@@ -32,7 +32,7 @@ def feed(batches: Batches, device: torch.device, start: int, end: int) -> Iterat
             yield torch.from_numpy(batches.batch(step))
         return
     workers = [batches.of_replica(row) for row in range(len(batches.seeds))]
-    with ThreadPoolExecutor(min(len(workers), os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(len(workers), num_cores())) as pool:
         for parts in made_ahead(pool, workers, start, end):
             yield torch.from_numpy(np.concatenate(parts)).pin_memory()
 

@@ -23,8 +23,7 @@ class GraphedStep:
     def __init__(self, step: Step, *inputs: Tensor) -> None:
         self._inputs = [each.clone() for each in inputs]
         self._graph = torch.cuda.CUDAGraph()
-        # Threads that make batches lock pages meanwhile, which is no concern of the recording.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(self._graph):
             self._losses = step(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
