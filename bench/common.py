@@ -29,12 +29,7 @@ from saltus.train.spec import TrainSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-KERNELS = {
-    "native": "native",
-    "eager": "written",
-    "compiled": "compiled",
-    "graphed": "graphed",
-}
+KERNELS = {"native": "native", "eager": "written", "compiled": "compiled", "graphed": "graphed"}
 """What a mode of both sides is called in our engine."""
 Advance = Callable[[int], None]
 
@@ -43,11 +38,10 @@ Advance = Callable[[int], None]
 
 
 def ours(spec: TrainSpec, batches: Any, kernels: str, device: str = "cpu") -> Advance:
-    """Return a function that trains the block `spec` for so many more steps.
+    """Return a function that trains the block `spec` for so many more steps and waits for them.
 
-    `kernels` is `native` (C between the products), `eager` (tensor operations), `compiled`, or
-    `decided`: what a job would take.
-    The engine's other choices are those of a job.
+    `kernels` is one of `KERNELS`, or `decided`: what a job would take. The engine's other choices
+    are those of a job.
     """
     import torch
 
@@ -65,8 +59,17 @@ def ours(spec: TrainSpec, batches: Any, kernels: str, device: str = "cpu") -> Ad
     def advance(steps: int) -> None:
         nonlocal snapshot
         snapshot = trainer.run(snapshot, Branch(None, 0, snapshot.step + steps), lambda _: None)
+        if place.type == "cuda":
+            torch.cuda.synchronize()
 
     return advance
+
+
+def timed(advance: Advance, steps: int) -> float:
+    """Return the seconds of so many steps."""
+    begun = time.perf_counter()
+    advance(steps)
+    return time.perf_counter() - begun
 
 
 def bench_study(

@@ -10,7 +10,6 @@ large bf16 matrix product, timed in the same rounds. Writes bench/gpu.csv.
 
 import argparse
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,6 @@ def spec_of(name: str, replicas: int) -> TrainSpec:
 
 def session(spec: TrainSpec, kernels: str) -> common.Advance:
     """Return a function that trains so many steps on the GPU and waits for them."""
-    import torch
-
     tokens = np.random.default_rng(0).integers(spec.shape.vocabulary, size=1 << 24, dtype=np.uint16)
     batches = Batches(
         spec.mixture,
@@ -62,13 +59,7 @@ def session(spec: TrainSpec, kernels: str) -> common.Advance:
         rows=spec.rows,
         context=spec.shape.context,
     )
-    advance = common.ours(spec, batches, kernels, "cuda")
-
-    def advance_and_wait(steps: int) -> None:
-        advance(steps)
-        torch.cuda.synchronize()
-
-    return advance_and_wait
+    return common.ours(spec, batches, kernels, "cuda")
 
 
 def peak() -> common.Advance:
@@ -86,13 +77,6 @@ def peak() -> common.Advance:
     return advance
 
 
-def timed(advance: common.Advance, steps: int) -> float:
-    """Return the seconds of so many steps."""
-    begun = time.perf_counter()
-    advance(steps)
-    return time.perf_counter() - begun
-
-
 def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
     """Return the row of one point."""
     import torch
@@ -107,13 +91,13 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
         sides["alone"] = (session(spec_of(name, 1), given.kernels), spec.batch_tokens)
     steps = {}
     for side, (advance, _) in sides.items():
-        timed(advance, given.warm_up)
-        each = timed(advance, given.warm_up) / given.warm_up
+        common.timed(advance, given.warm_up)
+        each = common.timed(advance, given.warm_up) / given.warm_up
         steps[side] = max(1, round(given.turn_seconds / each))
     rates: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(given.rounds):
         for side, (advance, units) in sides.items():
-            rates[side].append(units * steps[side] / timed(advance, steps[side]))
+            rates[side].append(units * steps[side] / common.timed(advance, steps[side]))
     fused, best = float(np.median(rates["fused"])), float(np.median(rates["peak"]))
     share = fused * flops_per_token(spec.shape) / best
     row: dict[str, Any] = {

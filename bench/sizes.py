@@ -40,18 +40,10 @@ def measure(study: Study, size: str, kernels: str, given: argparse.Namespace) ->
     batches = batches_of(spec, given.results / study.name / "shards")
     began = time.perf_counter()
     advance = common.ours(spec, batches, kernels, given.device)
-
-    def seconds(steps: int) -> float:
-        begun = time.perf_counter()
-        advance(steps)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - begun
-
-    seconds(given.warm_up)
+    advance(given.warm_up)
     first = time.perf_counter() - began
-    turn = max(1, round(given.turn_seconds * given.warm_up / seconds(given.warm_up)))
-    each = [seconds(turn) / turn for _ in range(given.rounds)]
+    turn = max(1, round(given.turn_seconds * given.warm_up / common.timed(advance, given.warm_up)))
+    each = [common.timed(advance, turn) / turn for _ in range(given.rounds)]
     step = statistics.median(each)
     rate = spec.batch_tokens * len(spec.replicas) / step
     row = {
@@ -76,7 +68,7 @@ def measure(study: Study, size: str, kernels: str, given: argparse.Namespace) ->
         if device.type == "cuda":
             activities.append(torch.profiler.ProfilerActivity.CUDA)
         with torch.profiler.profile(activities=activities) as profile:
-            seconds(given.profile)
+            advance(given.profile)
         order = f"self_{device.type}_time_total"
         print(profile.key_averages().table(sort_by=order, row_limit=OPERATIONS))
     return {**row, **common.surroundings()}

@@ -121,7 +121,7 @@ def test_a_diverged_replica_is_frozen_and_the_others_go_on(
 
 
 def test_too_large_a_step_is_made_in_smaller_passes(make_spec: MakeSpec, shards: Path) -> None:
-    """A real lack of memory: the process may take little more than the step in halves needs."""
+    """A real lack of memory: the process may take about an eighth of what the step needs."""
     spec = make_spec(
         replicas=THREE[:2],
         batch_tokens=1 << 21,

@@ -1,13 +1,16 @@
 """Batches made ahead by threads are the batches."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
+from saltus.data.batches import Batches
 from saltus.train.feed import feed, made_ahead
 from saltus.train.job import batches_of
 from saltus.train.spec import Replica, TrainSpec
@@ -49,12 +52,24 @@ def test_replicas_share_texts_and_pools_and_nothing_that_changes(
     assert np.array_equal(batches.batch(3), before)
 
 
-def test_who_stops_early_leaves_no_thread(
-    make_spec: Callable[..., TrainSpec], shards: Path
-) -> None:
-    batches = batches_of(make_spec(replicas=FIVE), shards)
-    workers = [batches.of_replica(row) for row in range(len(FIVE))]
-    with ThreadPoolExecutor(2) as pool:
-        made = made_ahead(pool, workers, 0, 1 << 40)
-        next(made)
-        made.close()
+def test_who_stops_early_has_no_further_batches_made() -> None:
+    made: list[int] = []
+    begun, goes_on = threading.Event(), threading.Event()
+
+    class Worker:
+        """Makes the first batch at once, the second when it is let."""
+
+        def batch(self, step: int) -> np.ndarray:
+            made.append(step)
+            if step == 1:
+                begun.set()
+                assert goes_on.wait(30)
+            return np.zeros((1, 1, 1), dtype=np.int64)
+
+    with ThreadPoolExecutor(1) as pool:
+        batches = made_ahead(pool, cast(list[Batches], [Worker()]), 0, 1 << 40)
+        next(batches)
+        assert begun.wait(30)
+        batches.close()
+        goes_on.set()
+    assert made == [0, 1]

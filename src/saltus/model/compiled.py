@@ -22,7 +22,7 @@ PIECE_BYTES = 1 << 30
 """More logits than this are made in pieces of tokens."""
 
 Tables = tuple[Tensor, Tensor]
-Layer = Callable[[Tensor, dict[str, Tensor], Tables, Shape], Tensor]
+CompiledLayer = Callable[[Tensor, dict[str, Tensor], Tables, Shape], Tensor]
 
 
 def cross_entropy(
@@ -45,7 +45,7 @@ def cross_entropy(
 class Parts:
     """What `compiled_losses` puts together: `apply_layer`, `rms_norm` and `cross_entropy`."""
 
-    layer: Layer = apply_layer
+    layer: CompiledLayer = apply_layer
     norm: Callable[[Tensor, Tensor], Tensor] = rms_norm
     entropy: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = cross_entropy
 
@@ -63,15 +63,15 @@ def compile_parts() -> Parts:
     )
 
 
-def compile_layer() -> Layer:
+def compile_layer() -> CompiledLayer:
     """Return `apply_layer` compiled, and forget what was compiled before."""
     torch.compiler.reset()
-    compiled: Layer = torch.compile(apply_layer, dynamic=False)
+    compiled: CompiledLayer = torch.compile(apply_layer, dynamic=False)
     return compiled
 
 
 def compiled_pass(
-    layer: Layer,
+    layer: CompiledLayer,
     x: Tensor,  # (R, N, D)
     part: dict[str, Tensor],
     tables: Tables,  # of `rotary`
@@ -136,10 +136,11 @@ def even_piece(tokens: int, most: int) -> int:
 
     Where that is less than half of `most`, the last piece is smaller instead.
     """
-    for piece in range(min(tokens, most), 0, -1):
-        if tokens % piece == 0 and 2 * piece >= min(tokens, most):
+    largest = min(tokens, most)
+    for piece in range(largest, (largest - 1) // 2, -1):
+        if tokens % piece == 0:
             return piece
-    return min(tokens, most)
+    return largest
 
 
 def compiled_losses(

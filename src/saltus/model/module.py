@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from saltus.model.compiled import Layer as LayerFunction
-from saltus.model.compiled import compile_layer, compiled_pass
+from saltus.model.compiled import CompiledLayer, compile_layer, compiled_pass
 from saltus.model.kernels import HeadLosses, written_layer
 from saltus.model.native.losses import native_layer, padded_tables
 from saltus.model.shape import NORMS, Shape, layer_shapes, layout
@@ -27,7 +26,7 @@ class Layer(nn.Module):
         shape: Shape,
         device: torch.device,
         kernels: str,
-        compiled: LayerFunction | None,
+        compiled: CompiledLayer | None,
         dtype: torch.dtype,
         checkpointing: bool,
     ) -> None:

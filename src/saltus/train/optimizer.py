@@ -38,9 +38,9 @@ def optimizer_step(
     """Update `state` in place; a replica whose loss or gradient is not finite is frozen for good.
 
     The gradient of each replica is clipped to the norm `options.clip`. `step` counts from 0, and is
-    a tensor where a recorded step reads it anew. A
-    frozen replica keeps the parameters and moments of its last good step. Matrices decay, norms and
-    the embedding do not; with Muon, matrices are its own and the rest is AdamW's.
+    a tensor where a recorded step reads it anew. A frozen replica keeps the parameters and moments
+    of its last good step. Matrices decay, norms and the embedding do not; with Muon, matrices are
+    its own and the rest is AdamW's.
     """
     norms = torch.linalg.vector_norm(gradient, dim=1)
     state.alive &= torch.isfinite(losses) & torch.isfinite(norms)

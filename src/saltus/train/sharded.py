@@ -203,7 +203,7 @@ class ShardedTrainer(Trainer):
         for step, row_losses, alive, word in self._steps(order, decide):
             if is_curve_point(step, branch):
                 mask = torch.tensor([alive], device=self.device)
-                points.append(Point(step - 1, row_losses[None].clone(), mask))
+                points.append(Point(step - 1, row_losses[None], mask))
             if self.watcher is not None:
                 self.watcher.step(step, branch, row_losses.mean())
             if word != GO:

@@ -142,15 +142,11 @@ class Trainer:
             curve = torch.cat([snapshot.curve, *self._curve_rows(points)])
             return Snapshot(step, held, curve, snapshot.seconds + time.monotonic() - started)
 
-        def update(
-            row_losses: Tensor, gradient: Tensor, rates: Tensor, step: int | Tensor
-        ) -> Tensor:
-            optimizer = spec.optimizer
-            optimizer_step(held, gradient, row_losses.mean(1), rates, step, spec.shape, optimizer)
-            return row_losses
-
         def recorded(tokens: Tensor, rates: Tensor, step: Tensor) -> Tensor:
-            return update(*self._passes(self.engine, held.parameters, tokens), rates, step)
+            row_losses, gradient = self._passes(self.engine, held.parameters, tokens)
+            losses = row_losses.mean(1)
+            optimizer_step(held, gradient, losses, rates, step, spec.shape, spec.optimizer)
+            return row_losses
 
         first = snapshot.step
         for step, batch in enumerate(feed(self.batches, self.device, first, branch.end), first):
@@ -165,15 +161,17 @@ class Trainer:
                     # In this order: who resumes before this step takes all later ones as this run.
                     save(standing(step))
                     self.changed(self.engine)
-                update(row_losses, gradient, rates, step)
+                losses = row_losses.mean(1)
+                optimizer_step(held, gradient, losses, rates, step, spec.shape, spec.optimizer)
             else:
                 number = torch.full((), float(step), device=self.device)
                 row_losses = self._graphed[1](batch, rates, number)
+                losses = row_losses.mean(1)
             if is_curve_point(step + 1, branch):
                 points.append(Point(step, row_losses.clone(), held.alive.clone()))
 
             if self.watcher is not None:
-                self.watcher.step(step + 1, branch, row_losses.mean(1))
+                self.watcher.step(step + 1, branch, losses)
             now = time.monotonic()
             if now > self.deadline:
                 save(standing(step + 1))
