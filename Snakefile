@@ -10,7 +10,7 @@ from pathlib import Path
 
 from saltus.code import code_hash
 from saltus.errors import SaltusError
-from saltus.preflight import check_machine, check_options, hold_folder, study_path
+from saltus.preflight import check_machine, check_options, check_texts, hold_folder, study_path
 from saltus.study import load_study
 from saltus.workflow import CALIBRATION_TABLES, Jobs, stage_code
 
@@ -20,6 +20,7 @@ try:
     STUDY_FILE = study_path(config.get("study"), Path(workflow.basedir))
     STUDY = load_study(STUDY_FILE, OVERRIDES)
     check_machine(STUDY, Path("results"))
+    check_texts(STUDY)
     if not (workflow.output_settings.dryrun or workflow.remote_exec):
         LOCK = hold_folder(Path(".snakemake/saltus.lock"))
 except SaltusError as error:

@@ -7,6 +7,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+import yaml
 
 from saltus.cli.main import main
 from saltus.errors import SpaceError, StudyError
@@ -213,6 +214,69 @@ class TestPlatform:
         message = str(caught.value)
         assert message.startswith(f"platform: found {' '.join(here)}, expected one of")
         assert "Linux x86_64" in message and "Darwin arm64" in message and "\n" not in message
+
+
+class TestTexts:
+    """A study that names a text of the user's own."""
+
+    @pytest.fixture
+    def local(self, folder: Path) -> Path:
+        """Return the text that the default study names, not there yet."""
+        path = folder / "config.yaml"
+        raw = yaml.safe_load(path.read_text())
+        own = {"corpus": {"kind": "local", "path": "texts/mine.txt"}, "share": 0.0}
+        raw["text"]["domains"]["mine"] = own
+        path.write_text(yaml.safe_dump(raw))
+        return folder / "texts" / "mine.txt"
+
+    def refused(self, capsys: pytest.CaptureFixture[str]) -> str:
+        for command in ("check", "prepare"):
+            assert main([command]) == 2
+            said = capsys.readouterr().err
+            assert said.count("\n") == 1
+        return said.removeprefix("saltus prepare: text.domains.mine.corpus.path: found ")
+
+    def test_missing(self, local: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        told = "no file 'texts/mine.txt', expected text of yours\n"
+        assert self.refused(capsys) == told
+        local.parent.mkdir()
+        local.with_name("mina.txt").write_text("text")
+        assert "(did you mean 'mina.txt'?)" in self.refused(capsys)
+
+    @pytest.mark.parametrize("kind", ["file", "folder"])
+    def test_empty(self, kind: str, local: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        local.parent.mkdir()
+        local.touch() if kind == "file" else local.mkdir()
+        assert self.refused(capsys) == "'texts/mine.txt' empty, expected text\n"
+
+    @pytest.mark.parametrize("name", ["paper.pdf", "mine.txt/paper.pdf"])
+    def test_none_that_can_be_read(
+        self, name: str, local: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = local.parent / name
+        path.parent.mkdir(parents=True)
+        path.write_text("words")
+        config = Path("config.yaml")
+        config.write_text(
+            config.read_text().replace("texts/mine.txt", f"texts/{name.removesuffix('/paper.pdf')}")
+        )
+        message = self.refused(capsys)
+        assert message.startswith("'texts/")
+        assert "expected text whose name ends in .txt" in message and ".parquet" in message
+
+    def test_there(self, local: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        local.parent.mkdir()
+        local.write_text("words")
+        assert main(["check"]) == 0
+
+    def test_a_plan_needs_none_and_says_so(
+        self, local: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["plan"]) == 0
+        assert (
+            "to run it: text.domains.mine.corpus.path: found no file 'texts/mine.txt'"
+            in capsys.readouterr().out
+        )
 
 
 def test_a_sound_study_says_what_it_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

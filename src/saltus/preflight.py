@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
+from saltus.data.catalogue import LocalCorpus
+from saltus.data.readers import SUFFIXES
 from saltus.errors import SaltusError, SpaceError, StudyError, nearest
 from saltus.model.count import count_parameters
 from saltus.study import Study
@@ -84,6 +86,31 @@ def check_machine(study: Study, results: Path) -> None:
             f"{results}: found {free / 1e9:.2f} GB free, expected at least {needed / 1e9:.2f} GB "
             f"for study {study.name} (free some space, or shorten family.sizes or horizons)"
         )
+
+
+def check_texts(study: Study) -> None:
+    """Raise `StudyError` if a file or folder of the user's own is missing, empty or no text.
+
+    Only who makes shards needs them: what comes after reads the shards.
+    """
+    for name in study.text.domains:
+        corpus = study.corpus(name)
+        if isinstance(corpus, LocalCorpus):
+            _check_local(f"text.domains.{name}.corpus.path", Path(corpus.path).expanduser())
+
+
+def _check_local(key: str, path: Path) -> None:
+    if not path.exists():
+        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise StudyError(
+            f"{key}: found no file '{path}'{nearest(path.name, beside)}, expected text of yours"
+        )
+    if not (any(path.iterdir()) if path.is_dir() else path.stat().st_size):
+        raise StudyError(f"{key}: found '{path}' empty, expected text")
+    names = [each.name for each in path.rglob("*")] if path.is_dir() else [path.name]
+    if not any(name.endswith(SUFFIXES) for name in names):
+        expected = ", ".join(SUFFIXES)
+        raise StudyError(f"{key}: found '{path}', expected text whose name ends in {expected}")
 
 
 def bytes_needed(study: Study) -> int:

@@ -1,13 +1,10 @@
 """What no single field of a study can know: checks across fields, each an error of one line."""
 
 from itertools import pairwise
-from pathlib import Path
 
 from saltus.data.arithmetic import parse_task
 from saltus.data.batches import ARITHMETIC
-from saltus.data.catalogue import Corpus, LocalCorpus
-from saltus.data.readers import SUFFIXES
-from saltus.errors import CorpusError, StudyError, nearest
+from saltus.errors import CorpusError, StudyError
 from saltus.study import MAX_ROUNDING, Study
 
 NUM_BYTES = 256
@@ -45,32 +42,11 @@ def _check_text(study: Study) -> None:
             study.corpus(name)
         except CorpusError as error:
             raise StudyError(f"text.domains.{name}.corpus: {error}") from error
-        _check_local(f"text.domains.{name}.corpus.path", study.corpus(name))
     split = study.text.split
     total = split.train + split.validation + split.test
     _require(abs(total - 1) < MAX_ROUNDING, "text.split", f"sums to {total:g}, expected 1")
     for part in ("train", "validation", "test"):
         _require(getattr(split, part) > 0, f"text.split.{part}", "found 0, expected more")
-
-
-def _check_local(key: str, corpus: Corpus) -> None:
-    """Raise if a file or folder of the user's own is missing or empty."""
-    if not isinstance(corpus, LocalCorpus):
-        return
-    path = Path(corpus.path).expanduser()
-    if not path.exists():
-        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise StudyError(
-            f"{key}: found no file '{path}'{nearest(path.name, beside)}, expected text of yours"
-        )
-    empty = not any(path.iterdir()) if path.is_dir() else path.stat().st_size == 0
-    _require(not empty, key, f"found '{path}' empty, expected text")
-    names = [each.name for each in path.rglob("*")] if path.is_dir() else [path.name]
-    _require(
-        any(name.endswith(SUFFIXES) for name in names),
-        key,
-        f"found '{path}', expected text whose name ends in {', '.join(SUFFIXES)}",
-    )
 
 
 def _check_tokenizer(study: Study) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from saltus.cli.options import add_study, results_of, study_of
 from saltus.cli.parser import whole
 from saltus.device import gpu_is_there
-from saltus.errors import SaltusError, nearest
+from saltus.errors import SaltusError, StudyError, nearest
 from saltus.files import read_json
 from saltus.limits import memory_limit_bytes, num_cores
 from saltus.plan import (
@@ -26,6 +26,7 @@ from saltus.plan import (
     plan,
     text_epochs,
 )
+from saltus.preflight import check_texts
 from saltus.study import Study
 
 ASSUMED_GPU = "h100"
@@ -103,6 +104,10 @@ def _print_epochs(study: Study, results: Path) -> None:
     """Print how often each horizon sees its text, once shards tell how long that is."""
     manifest = results / "shards" / "manifest.json"
     if not manifest.exists():
+        try:
+            check_texts(study)
+        except StudyError as error:
+            print(f"to run it: {error}")
         print("epochs of text: not known before saltus prepare")
         return
     domains = read_json(manifest)["domains"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from saltus.cli import stages
 from saltus.cli.options import RESULTS, add_study, results_of, study_of
 from saltus.files import read_json, sha256_of, write_json
-from saltus.preflight import check_machine
+from saltus.preflight import check_machine, check_texts
 from saltus.workflow import Jobs
 
 PREPARED = "prepared.json"
@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> None:
     """Build everything, from cached archives where there are any; the shards come last."""
     study = study_of(options)
     check_machine(study, RESULTS)
+    check_texts(study)
     jobs, root = Jobs(study), results_of(study)
     folders = {domain: root / "corpus" / domain for domain in jobs.domains}
     for domain, folder in folders.items():
