@@ -182,6 +182,26 @@ def test_a_missing_or_failing_compiler_is_one_line(
         library_file()
 
 
+def test_a_file_that_cannot_be_loaded_is_one_line(
+    cold: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the cache folder is mounted noexec."""
+    compiler = cold / "cc"
+    compiler.write_text('#!/bin/sh\nfor last; do :; done\necho "no library" > "$last"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    with pytest.raises(NoCompilerError, match=r"cannot be loaded: .* \(set XDG_CACHE_HOME\)"):
+        library_file()
+
+
+def test_tokens_beyond_the_vocabulary_are_refused() -> None:
+    shape = SHAPES["odd"]
+    flat, tokens = example(shape)
+    tokens[0, 0, -1] = shape.vocabulary
+    with pytest.raises(AssertionError, match="the C does not look"):
+        native_losses(unflatten(flat, shape), tokens, shape, 1.0)
+
+
 def test_the_sources_compile_without_a_warning(tmp_path: Path) -> None:
     for source in sorted(library.FOLDER.glob("*.c")):
         flags = [each for each in library.FLAGS if each != "-shared"]

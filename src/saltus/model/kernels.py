@@ -274,7 +274,10 @@ def residual_stream(
     x = embed(parameters["embedding"], inputs.reshape(inputs.shape[0], -1))
     for number in range(shape.depth):
         part = layer_of(parameters, number)
-        x = checkpoint(layer, x, part, use_reentrant=False) if checkpointing else layer(x, part)
+        if checkpointing:  # nothing random in a layer, and a recording cannot keep its state
+            x = checkpoint(layer, x, part, use_reentrant=False, preserve_rng_state=False)
+        else:
+            x = layer(x, part)
     return x
 
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from ctypes import CDLL
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,20 +40,28 @@ def library_file() -> Path:
     parts = (*texts, *FLAGS, version, processor())
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
     path = cache_folder() / f"native-{key}.so"
-    if path.exists():
-        return path
+    if not path.exists():
+        _compile([*command, "-o"], path)
+    try:
+        CDLL(str(path))
+    except OSError as error:
+        raise NoCompilerError(f"{path}: cannot be loaded: {error} (set XDG_CACHE_HOME)") from error
+    return path
+
+
+def _compile(command: list[str], path: Path) -> None:
+    """Write what a compiler makes to `path`, whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / path.name
-            result = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True)
+            result = subprocess.run([*command, str(made)], capture_output=True, text=True)
             if result.returncode != 0:
                 said = result.stderr.strip().splitlines() or ["without a word"]
-                raise NoCompilerError(f"{compiler} failed: {said[0]}")
+                raise NoCompilerError(f"{command[0]} failed: {said[0]}")
             made.replace(path)
     except OSError as error:
         raise NoCompilerError(f"{path.parent}: {error.strerror} (set XDG_CACHE_HOME)") from error
-    return path
 
 
 def found_compiler() -> str:

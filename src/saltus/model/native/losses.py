@@ -221,6 +221,7 @@ def native_losses(
     `checkpointing` a layer keeps its input alone and is computed again for its gradient.
     """
     inputs, targets = tokens[..., :-1], tokens[..., 1:]
+    assert tokens.amin() >= 0 and tokens.amax() < shape.vocabulary, "the C does not look"
     tables = padded_tables(*rotary(shape, torch.arange(inputs.shape[2])))
 
     def layer(x: Tensor, part: dict[str, Tensor]) -> Tensor:
