@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -26,6 +26,9 @@ import yaml
 from saltus.files import write_text
 from saltus.study import Study, load_study, parse_study
 from saltus.train.spec import TrainSpec
+
+if TYPE_CHECKING:
+    from saltus.train.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -37,8 +40,8 @@ Advance = Callable[[int], None]
 # ---------------------------------------------------------------------------- our side
 
 
-def ours(spec: TrainSpec, batches: Any, kernels: str, device: str = "cpu") -> Advance:
-    """Return a function that trains the block `spec` for so many more steps and waits for them.
+def trainer_of(spec: TrainSpec, batches: Any, kernels: str, device: str = "cpu") -> "Trainer":
+    """Return what trains the block `spec`.
 
     `kernels` is one of `KERNELS`, or `decided`: what a job would take. The engine's other choices
     are those of a job.
@@ -46,23 +49,32 @@ def ours(spec: TrainSpec, batches: Any, kernels: str, device: str = "cpu") -> Ad
     import torch
 
     from saltus.train.engine import decide
-    from saltus.train.schedule import Branch
-    from saltus.train.trainer import Trainer, fresh_snapshot
+    from saltus.train.trainer import Trainer
 
     place = torch.device(device)
     engine = decide(spec, place)
     if kernels != "decided":
         engine = dataclasses.replace(engine, kernels=KERNELS[kernels])
-    trainer = Trainer(spec, batches, place, engine)
-    snapshot = fresh_snapshot(spec, place)
+    return Trainer(spec, batches, place, engine)
+
+
+def steps_of(trainer: "Trainer") -> Advance:
+    """Return a function that trains for so many more steps and waits for the device."""
+    from saltus.train.schedule import Branch
+    from saltus.train.trainer import fresh_snapshot
+
+    snapshot = fresh_snapshot(trainer.spec, trainer.device)
 
     def advance(steps: int) -> None:
         nonlocal snapshot
         snapshot = trainer.run(snapshot, Branch(None, 0, snapshot.step + steps), lambda _: None)
-        if place.type == "cuda":
-            torch.cuda.synchronize()
 
     return advance
+
+
+def ours(spec: TrainSpec, batches: Any, kernels: str, device: str = "cpu") -> Advance:
+    """Return `steps_of` a block's trainer."""
+    return steps_of(trainer_of(spec, batches, kernels, device))
 
 
 def timed(advance: Advance, steps: int) -> float:

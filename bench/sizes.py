@@ -18,11 +18,13 @@ from typing import Any
 
 import common
 
+from saltus.errors import SaltusError, nearest
 from saltus.model.count import count_parameters, flops_per_token
 from saltus.preflight import study_path
 from saltus.study import Study, load_study
 from saltus.train.job import batches_of, device_name
 from saltus.train.memory import begin_measuring, peak_memory_bytes
+from saltus.train.trainer import STEPS_BEFORE_RECORDING
 
 OPERATIONS = 14
 """Of a profile's table."""
@@ -39,7 +41,8 @@ def measure(study: Study, size: str, kernels: str, given: argparse.Namespace) ->
     spec = study.train_spec(size, 0)
     batches = batches_of(spec, given.results / study.name / "shards")
     began = time.perf_counter()
-    advance = common.ours(spec, batches, kernels, given.device)
+    trainer = common.trainer_of(spec, batches, kernels, given.device)
+    advance = common.steps_of(trainer)
     advance(given.warm_up)
     first = time.perf_counter() - began
     turn = max(1, round(given.turn_seconds * given.warm_up / common.timed(advance, given.warm_up)))
@@ -48,7 +51,8 @@ def measure(study: Study, size: str, kernels: str, given: argparse.Namespace) ->
     rate = spec.batch_tokens * len(spec.replicas) / step
     row = {
         "size": size,
-        "kernels": kernels,
+        "kernels": trainer.engine.kernels,
+        "engine": repr(trainer.engine),
         "params_nonembedding": count_parameters(spec.shape).nonembedding,
         "replicas": len(spec.replicas),
         "batch_tokens": spec.batch_tokens,
@@ -92,17 +96,33 @@ def main() -> None:
 
     if given.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("bench: --device cuda, and PyTorch sees no GPU here")
-    study = load_study(study_path(given.study, common.ROOT))
-    rows = []
+    if given.warm_up <= STEPS_BEFORE_RECORDING:
+        raise SystemExit(
+            f"bench: --warm-up: found {given.warm_up}, expected more than "
+            f"{STEPS_BEFORE_RECORDING}: no step is recorded before"
+        )
+    try:
+        study = load_study(study_path(given.study, common.ROOT))
+    except SaltusError as error:
+        raise SystemExit(f"bench: {error}") from error
+    shards = given.results / study.name / "shards"
+    if not (shards / "manifest.json").exists():
+        raise SystemExit(f"bench: {shards}: missing; run saltus prepare {given.study} first")
+    if unknown := [size for size in given.sizes or () if size not in study.family.sizes]:
+        hint = nearest(unknown[0], study.family.sizes)
+        raise SystemExit(f"bench: --sizes: no size '{unknown[0]}'{hint}")
+    rows: list[dict[str, Any]] = []
     for size in given.sizes or study.family.sizes:
         for kernels in given.kernels or ["decided"]:
-            rows.append(measure(study, size, kernels, given))
+            row = measure(study, size, kernels, given)
+            first = next((each for each in rows if each["size"] == size), row)
+            rows.append(row)
             common.write_csv(given.out, rows)
-            row = rows[-1]
             print(
-                f"{size:6} {kernels:9} first {row['first_seconds']:5.1f} s, "
-                f"step {row['step_ms']:8.2f} ms, {row['tokens_per_second']:11,.0f} tokens/s, "
-                f"{row['flops'] / 1e12:7.3f} TFLOP/s, "
+                f"{size:6} {row['kernels']:9} first {row['first_seconds']:5.1f} s, "
+                f"step {row['step_ms']:8.2f} ms, {row['tokens_per_second']:11,.0f} tokens/s "
+                f"({row['tokens_per_second'] / first['tokens_per_second']:5.2f} times "
+                f"{first['kernels']}), {row['flops'] / 1e12:7.3f} TFLOP/s, "
                 f"{row['peak_memory_bytes'] / 1e9:.1f} GB",
                 flush=True,
             )

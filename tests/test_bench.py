@@ -291,10 +291,18 @@ def test_the_rates_of_a_studys_sizes(modules: SimpleNamespace, tmp_path: Path) -
     command += ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "sizes.csv")]
     command += ["--turn-seconds", "0.1", "--rounds", "3", "--kernels", "eager", "--profile", "2"]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "aten::bmm" in ended.stdout
+    assert "aten::bmm" in ended.stdout and "1.00 times written" in ended.stdout
+    for wrong, said in (
+        (["--sizes", "t"], "bench: --sizes: no size 't'\n"),
+        (["--warm-up", "3"], "bench: --warm-up: found 3, expected more than 3"),
+        (["--results", str(tmp_path / "none")], "missing; run saltus prepare"),
+    ):
+        refused = subprocess.run([*command, *wrong], capture_output=True, text=True, check=False)
+        assert refused.returncode == 1 and said in refused.stderr
+        assert refused.stderr.count("\n") == 1
     with (tmp_path / "sizes.csv").open() as stream:
         (row,) = csv.DictReader(stream)
-    assert (row["size"], row["kernels"], row["replicas"]) == ("s", "eager", "2")
+    assert (row["size"], row["kernels"], row["replicas"]) == ("s", "written", "2")
     least, median, most = (float(row[f"step_ms{end}"]) for end in ("_min", "", "_max"))
     assert 0 < least <= median <= most
     assert float(row["tokens_per_second"]) == pytest.approx(2 * 256 / median * 1000, rel=1e-3)
