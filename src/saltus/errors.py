@@ -28,6 +28,17 @@ class SpaceError(SaltusError):
     """The disk is full."""
 
 
+class Stopped(Exception):  # noqa: N818 - a signal, no error
+    """Training had to end before its end: what was done is saved, and a later call goes on.
+
+    `code` is the exit code of the command line.
+    """
+
+    def __init__(self, why: str, code: int) -> None:
+        super().__init__(why)
+        self.code = code
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the closest of `choices`, or an empty string."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)

@@ -9,8 +9,8 @@ import yaml
 
 from saltus.cli.main import main
 from saltus.cli.run import has_shards
-from saltus.cli.train import STOPPED
 from saltus.study import load_study
+from saltus.train.stop import TIME_IS_UP
 from saltus.workflow import Jobs
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def test_stopped_and_called_again_gives_the_same_tables(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = ["run", study.name, "--only-tables"]
-    assert main([*command, "--time-limit", "0"]) == STOPPED == 3
+    assert main([*command, "--time-limit", "0"]) == TIME_IS_UP == 3
     assert "time is up" in capsys.readouterr().err
     assert has_shards(Jobs(load_study(study)), tmp_path / "results" / "smoke")
     assert not probed(tmp_path)

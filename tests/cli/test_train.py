@@ -1,14 +1,17 @@
-"""`saltus train` of a size on two processes: stopped by the time limit, and going on."""
+"""`saltus train`, stopped by the time limit, on two processes, or by a signal, and going on."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from saltus.cli.main import main
+from saltus.train.state import snapshot_step
 
 
 @pytest.fixture
@@ -44,3 +47,37 @@ def test_under_torchrun_the_time_limit_is_no_failure(prepared: Path) -> None:
     (saved,) = (prepared / "results" / ".state").glob("*/trunk.safetensors")
     assert saved.stat().st_size > 0
     assert not (prepared / "results" / "tiny" / "train").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_a_signal_saves_what_was_done_and_the_next_call_goes_on(
+    number: signal.Signals, prepared: Path
+) -> None:
+    path = prepared / "config.yaml"
+    raw = yaml.safe_load(path.read_text())
+    raw["family"]["sizes"]["s2"]["processes"] = 1
+    raw["training"]["horizons"] = [1 << 22]
+    path.write_text(yaml.safe_dump(raw))
+    states = prepared / "results" / ".state"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "saltus", "train", "--size", "s2"],
+        cwd=prepared,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 60
+    while not list(states.glob("*/engine.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(1.0)  # it trains, and is far from its first snapshot
+    process.send_signal(number)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert told.endswith(f"saltus train: stopped by {number.name}; saved, call again to go on\n")
+    assert "Traceback" not in told
+    (saved,) = states.glob("*/trunk.safetensors")
+    before = snapshot_step(saved)
+    assert before > 0
+    assert main(["train", "--size", "s2", "--time-limit", "0"]) == 3
+    assert snapshot_step(saved) == before + 1

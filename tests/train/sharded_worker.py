@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from saltus.errors import SaltusError
-from saltus.train import sharded
+from saltus.errors import SaltusError, Stopped
+from saltus.train import stop
 from saltus.train.engine import Engine
 from saltus.train.job import batches_of
 from saltus.train.launch import process_group
@@ -22,19 +22,19 @@ from saltus.train.schedule import Branch
 from saltus.train.sharded import ShardedTrainer
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot, load_snapshot, save_snapshot
-from saltus.train.trainer import OutOfTime
+from saltus.train.stop import Stop
 
 
 def run_case(case: dict, folder: Path, shards: Path, device: torch.device) -> None:
     """Train the branches of a case from its snapshot and save where each ended."""
-    sharded.SNAPSHOT_SECONDS = case.get("snapshot_seconds", math.inf)
+    stop.SNAPSHOT_SECONDS, stop.SNAPSHOT_SHARE = case.get("snapshot_seconds", math.inf), math.inf
     spec = TrainSpec.from_json(case["spec"])
     engine = Engine(case.get("kernels", "written"), 1, case.get("micro_batches", 1))
     trainer = ShardedTrainer(
         spec, batches_of(spec, shards), device, engine, sharding=case["sharding"]
     )
     if case.get("out_of_time"):
-        trainer = dataclasses.replace(trainer, deadline=-math.inf)
+        trainer = dataclasses.replace(trainer, stop=Stop(-math.inf))
     if dist.get_rank() > 0:
         trainer.follow()
         return
@@ -61,7 +61,7 @@ def main() -> None:
         for case in json.loads((folder / "cases.json").read_text()):
             try:
                 run_case(case, folder, shards, device)
-            except (SaltusError, OutOfTime) as error:
+            except (SaltusError, Stopped) as error:
                 told = folder / f"{case['name']}-{dist.get_rank()}.txt"
                 saved = (folder / f"{case['name']}-saved.safetensors").exists()
                 after = " after it was saved" if saved else ""

@@ -2,12 +2,16 @@
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from saltus.errors import Stopped
 from saltus.files import read_json
 from saltus.model.transformer import token_losses, unflatten
 from saltus.train.engine import Engine
@@ -15,7 +19,8 @@ from saltus.train.job import batches_of, run_job
 from saltus.train.schedule import Branch
 from saltus.train.spec import Replica, TrainSpec
 from saltus.train.state import Snapshot
-from saltus.train.trainer import OutOfTime, Trainer, fresh_snapshot
+from saltus.train.stop import Stop
+from saltus.train.trainer import Trainer, fresh_snapshot
 
 pytestmark = [
     pytest.mark.cuda,
@@ -32,8 +37,9 @@ def with_optimizer(spec: TrainSpec, name: str) -> TrainSpec:
     return dataclasses.replace(spec, optimizer=dataclasses.replace(spec.optimizer, name=name))
 
 
-def trainer_of(spec: TrainSpec, shards: Path, kernels: str) -> Trainer:
-    return Trainer(spec, batches_of(spec, shards), CUDA, Engine(kernels, len(spec.replicas)))
+def trainer_of(spec: TrainSpec, shards: Path, kernels: str, **engine: Any) -> Trainer:
+    wanted = Engine(kernels, len(spec.replicas), **engine)
+    return Trainer(spec, batches_of(spec, shards), CUDA, wanted)
 
 
 def run(trainer: Trainer, end: int, start: Snapshot | None = None) -> Snapshot:
@@ -68,12 +74,16 @@ def test_replicas_trained_together_equal_each_alone_after_a_hundred_steps(
         torch.testing.assert_close(*losses, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.parametrize(
+    "engine", [{}, {"micro_batches": 2, "checkpointing": True}], ids=["whole", "in parts"]
+)
 def test_a_recorded_step_is_the_step_and_repeats_bit_for_bit(
-    make_spec: MakeSpec, shards: Path
+    engine: dict[str, Any], make_spec: MakeSpec, shards: Path
 ) -> None:
     spec = make_spec(replicas=THREE)
     written, graphed, again = (
-        run(trainer_of(spec, shards, kernels), 40) for kernels in ("written", "graphed", "graphed")
+        run(trainer_of(spec, shards, kernels, **engine), 40)
+        for kernels in ("written", "graphed", "graphed")
     )
     assert torch.equal(graphed.optimizer.parameters, again.optimizer.parameters)
     assert torch.equal(graphed.curve.nan_to_num(-1), again.curve.nan_to_num(-1))
@@ -83,7 +93,7 @@ def test_a_recorded_step_is_the_step_and_repeats_bit_for_bit(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("kernels", ["written", "compiled"])
 def test_losses_and_gradient_are_those_of_float64(
     kernels: str, precision: str, make_spec: MakeSpec, shards: Path
 ) -> None:
@@ -108,16 +118,38 @@ def test_a_diverged_replica_is_frozen_and_the_others_go_on(
 ) -> None:
     rate = 1e30 if cause == "rate" else THREE[1].rate
     spec = make_spec(replicas=(THREE[0], dataclasses.replace(THREE[1], rate=rate), THREE[2]))
-    start = fresh_snapshot(spec, CUDA)
-    if cause == "nan":
-        start.optimizer.parameters[1, 5] = math.nan
-    ended = run(trainer_of(spec, shards, "graphed"), 20, start)
+    trainer = trainer_of(spec, shards, "graphed")
+    middle = run(trainer, 10)
+    if cause == "nan":  # after the step was recorded
+        middle.optimizer.parameters[1, 5] = math.nan
+    ended = run(trainer, 20, middle)
     assert ended.optimizer.alive.tolist() == [True, False, True]
     whole = run(trainer_of(make_spec(replicas=THREE), shards, "graphed"), 20)
     for r in (0, 2):
         torch.testing.assert_close(
             ended.optimizer.parameters[r], whole.optimizer.parameters[r], rtol=1e-4, atol=1e-5
         )
+
+
+def test_recorded_branches_of_a_job_are_those_of_written_kernels(
+    make_spec: MakeSpec, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trunk, anneal, trunk, anneal: each snapshot that is loaded has a recording of its own."""
+    spec = make_spec((40, 80), replicas=THREE)
+
+    def go(kernels: str) -> Path:
+        engine = Engine(kernels, len(THREE))
+        monkeypatch.setattr("saltus.train.job.recorded_or_decided", lambda *_: engine)
+        out, states = tmp_path / kernels, tmp_path / f"{kernels}-states"
+        run_job(spec, shards, out, states, torch.device("cuda"), "code")
+        return out
+
+    written, graphed = go("written"), go("graphed")
+    assert read_json(graphed / "status.json")["engine"]["kernels"] == "graphed"
+    for path in written.glob("*.safetensors"):
+        one, other = load_file(path), load_file(graphed / path.name)
+        for name, tensor in one.items():
+            torch.testing.assert_close(other[name], tensor, rtol=1e-3, atol=1e-4)
 
 
 def test_too_large_a_step_is_made_in_smaller_passes(make_spec: MakeSpec, shards: Path) -> None:
@@ -147,8 +179,9 @@ def test_a_job_in_slices_ends_as_a_whole_one(
     spec = make_spec((40, 80), precision=precision)
 
     def go(name: str, limit: float) -> Path:
-        out = tmp_path / name
-        run_job(spec, shards, out, tmp_path / f"{name}-states", torch.device("cuda"), "code", limit)
+        out, states = tmp_path / name, tmp_path / f"{name}-states"
+        stop = Stop(time.monotonic() + limit)
+        run_job(spec, shards, out, states, torch.device("cuda"), "code", stop)
         return out
 
     whole = go("whole", math.inf)
@@ -156,13 +189,11 @@ def test_a_job_in_slices_ends_as_a_whole_one(
         try:
             parts = go("parts", 0.05)
             break
-        except OutOfTime:
+        except Stopped:
             continue
     status = read_json(parts / "status.json")
     assert status["device"] == torch.cuda.get_device_name() and status["peak_memory_bytes"] > 0
     for path in whole.glob("*.safetensors"):
-        from safetensors.torch import load_file
-
         one, other = load_file(path), load_file(parts / path.name)
         for name, tensor in one.items():
             torch.testing.assert_close(other[name], tensor, rtol=1e-3, atol=1e-4)

@@ -29,7 +29,7 @@ def test_killed_after_giving_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = make_spec((8, 20))
-    monkeypatch.setattr(module, "SNAPSHOT_SECONDS", math.inf)
+    monkeypatch.setattr("saltus.train.stop.SNAPSHOT_SECONDS", math.inf)
     monkeypatch.setattr("saltus.train.job.recorded_or_decided", recorded)
     real_step, real_losses = module.optimizer_step, module.written_losses
     at = {"step": 0, "left": math.inf}

@@ -18,17 +18,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from saltus.errors import SaltusError
+from saltus.errors import SaltusError, Stopped
 from saltus.files import read_json, read_table
 from saltus.train import job as job_module
 from saltus.train import state as state_module
+from saltus.train import stop as stop_module
 from saltus.train import trainer as trainer_module
 from saltus.train.checkpoint import load_checkpoint
 from saltus.train.job import run_job
 from saltus.train.schedule import Branch
 from saltus.train.spec import TrainSpec
 from saltus.train.state import locked
-from saltus.train.trainer import OutOfTime
+from saltus.train.stop import Stop
 
 MakeSpec = Callable[..., TrainSpec]
 TIMES = ("seconds", "peak_memory_bytes")
@@ -46,10 +47,10 @@ class KilledError(Exception):
 def train(shards: Path, tmp_path: Path) -> Train:
     """Return a function that runs a job, its states under a given name, and returns its outputs."""
 
-    def run(spec: TrainSpec, name: str = "a", time_limit: float = math.inf) -> Path:
+    def run(spec: TrainSpec, name: str = "a", stop: Stop | None = None) -> Path:
         out = tmp_path / name / "out"
         states = tmp_path / name / "states"
-        run_job(spec, shards, out, states, torch.device("cpu"), "code", time_limit)
+        run_job(spec, shards, out, states, torch.device("cpu"), "code", stop)
         return out
 
     return run
@@ -161,8 +162,8 @@ def test_peak_memory_is_the_largest_of_all_that_trained(
     spec = make_spec((8, 20))
     for peak in (500, 900, 700):
         monkeypatch.setattr(job_module, "peak_memory_bytes", lambda device, peak=peak: peak)
-        with pytest.raises(OutOfTime):
-            train(spec, time_limit=-1.0)
+        with pytest.raises(Stopped):
+            train(spec, stop=Stop(-math.inf))
     monkeypatch.setattr(job_module, "peak_memory_bytes", lambda device: 600)
     assert read_json(train(spec) / "status.json")["peak_memory_bytes"] == 900
 
@@ -215,11 +216,17 @@ def test_a_job_that_is_stopped_after_every_step_ends_the_same(
 ) -> None:
     spec = make_spec((8, 20))
     for _ in range(ALL_STEPS):
-        with pytest.raises(OutOfTime):
-            train(spec, "stopped", time_limit=-1.0)
-    stopped = train(spec, "stopped", time_limit=-1.0)
+        with pytest.raises(Stopped):
+            train(spec, "stopped", Stop(-math.inf))
+    stopped = train(spec, "stopped", Stop(-math.inf))
     assert len(steps) == ALL_STEPS, "no step is taken twice"
     assert_same_outputs(whole, stopped)
+
+
+def snapshots(monkeypatch: pytest.MonkeyPatch, often: bool) -> None:
+    """Let there be a snapshot after every step, or none."""
+    monkeypatch.setattr(stop_module, "SNAPSHOT_SECONDS", -1.0 if often else math.inf)
+    monkeypatch.setattr(stop_module, "SNAPSHOT_SHARE", math.inf)
 
 
 @contextmanager
@@ -250,7 +257,7 @@ def test_a_job_killed_anywhere_ends_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = make_spec((8, 20))
-    monkeypatch.setattr(trainer_module, "SNAPSHOT_SECONDS", -1.0 if often else math.inf)
+    snapshots(monkeypatch, often)
     for kill in kills:
         with killed_after(kill, monkeypatch):
             train(spec, "killed")
@@ -263,7 +270,7 @@ def test_a_job_of_muon_killed_and_resumed_ends_the_same(
     adamw = make_spec((8, 20))
     spec = dataclasses.replace(adamw, optimizer=dataclasses.replace(adamw.optimizer, name="muon"))
     whole = train(spec, "whole muon")
-    monkeypatch.setattr(trainer_module, "SNAPSHOT_SECONDS", -1.0)
+    snapshots(monkeypatch, True)
     for kill in (3, 4, 5, 6):  # in the trunk, in an anneal, in the trunk again, in the last anneal
         with killed_after(kill, monkeypatch):
             train(spec, "killed muon")
@@ -343,7 +350,7 @@ def test_curves_do_not_depend_on_the_order_of_horizons(
     train: Train, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As in jobs longer than this: not every step is a point of the curve.
-    monkeypatch.setattr(trainer_module, "CURVE_POINTS", 4)
+    monkeypatch.setattr("saltus.train.course.CURVE_POINTS", 4)
     out = train(make_spec((20,)), "grown")
     train(make_spec((8, 20)), "grown")
     at_once = train(make_spec((8, 20)), "at once")
@@ -362,8 +369,8 @@ def test_a_stop_within_a_longer_trunk_serves_a_shorter_one_only_if_it_came_befor
 ) -> None:
     # Stopped in a trunk to step 15; then a horizon is added that leaves it at 6.
     for _ in range(stop):
-        with pytest.raises(OutOfTime):
-            train(make_spec((20,)), "grown", time_limit=-1.0)
+        with pytest.raises(Stopped):
+            train(make_spec((20,)), "grown", Stop(-math.inf))
     assert_same_outputs(whole, train(make_spec((8, 20)), "grown"))
     assert steps == [*range(stop), *resumed, *range(max(stop, 6), 20)]
 

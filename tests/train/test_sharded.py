@@ -204,7 +204,7 @@ def test_the_deadline_stops_all_and_saves(sharding: str, launch: Launch) -> None
     assert_same(saved, expected)
     for rank in range(2):
         told = (launch.folder / f"{sharding}-late-{rank}.txt").read_text()
-        assert told == "OutOfTime:  after it was saved\n", "all leave together"
+        assert told == "Stopped: time is up after it was saved\n", "all leave together"
 
 
 def test_a_world_that_does_not_divide_the_rows_is_refused_in_one_line(launch: Launch) -> None:

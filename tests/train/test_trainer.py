@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from saltus.data.batches import ARITHMETIC
-from saltus.errors import SaltusError
+from saltus.errors import SaltusError, Stopped
 from saltus.model.transformer import token_losses, unflatten
 from saltus.train.engine import Engine, decide
 from saltus.train.job import batches_of
 from saltus.train.schedule import Branch
 from saltus.train.spec import Replica, TrainSpec
 from saltus.train.state import Snapshot
-from saltus.train.trainer import OutOfTime, Trainer, fresh_snapshot
+from saltus.train.stop import Stop
+from saltus.train.trainer import Trainer, fresh_snapshot
 
 MakeSpec = Callable[..., TrainSpec]
 CPU = torch.device("cpu")
@@ -166,9 +167,9 @@ def test_a_branch_in_two_parts_equals_one_in_one(
 
 
 def test_the_deadline_saves_before_it_raises(make_spec: MakeSpec, trainer_of: MakeTrainer) -> None:
-    trainer = dataclasses.replace(trainer_of(make_spec()), deadline=-math.inf)
+    trainer = dataclasses.replace(trainer_of(make_spec()), stop=Stop(-math.inf))
     saved: list[Snapshot] = []
-    with pytest.raises(OutOfTime):
+    with pytest.raises(Stopped, match="time is up"):
         trainer.run(fresh_snapshot(trainer.spec, CPU), Branch(None, 0, 10), saved.append)
     assert [snapshot.step for snapshot in saved] == [1]
     assert saved[0].curve.shape == (1, 9)

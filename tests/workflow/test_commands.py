@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from workspace import Workspace
 
 from saltus.cli.main import main
-from saltus.cli.train import STOPPED
+from saltus.train.stop import TIME_IS_UP
 
 pytestmark = pytest.mark.workflow
 
@@ -51,10 +51,10 @@ def test_training_stops_with_3_and_goes_on_to_the_same_checkpoints(
     codes = []
     for limit in ("0", "0", "0.4", "0.4", "0.4"):
         codes.append(main([*command, "--time-limit", limit]))
-        if codes[-1] == STOPPED:
+        if codes[-1] == TIME_IS_UP:
             assert "time is up; saved" in capsys.readouterr().err
             assert not results.exists()
-    assert codes[:2] == [STOPPED, STOPPED] == [3, 3]
+    assert codes[:2] == [TIME_IS_UP, TIME_IS_UP] == [3, 3]
     assert main(command) == 0
     assert checkpoints(folder, "s1") == finished.checkpoints("s1")
     ours, theirs = (

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from saltus import __version__
 from saltus.cli.parser import Parser
-from saltus.errors import ProcessError, SaltusError, nearest
+from saltus.errors import ProcessError, SaltusError, Stopped, nearest
 
 COMMANDS = {
     "plan": "print every job's parameters, tokens, FLOPs and estimated time; run nothing",
@@ -43,11 +43,16 @@ def main(arguments: list[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"saltus: unknown command '{command}'{nearest(command, COMMANDS)}", file=sys.stderr)
         return 2
-    module = import_module(f"saltus.cli.{command}")
-    parser = Parser(command, COMMANDS[command])
-    module.add_arguments(parser)
     try:
+        module = import_module(f"saltus.cli.{command}")
+        parser = Parser(command, COMMANDS[command])
+        module.add_arguments(parser)
         return int(module.run(parser.read(rest)) or 0)
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"saltus {command}: {stopped}; saved, call again to go on", file=sys.stderr)
+        # torchrun takes any other code for a failure, ends the other processes and makes it a 1.
+        return 0 if "TORCHELASTIC_RUN_ID" in os.environ else stopped.code
     except SaltusError as error:
         # Under torchrun one of all processes says it, unless it alone may know.
         if os.environ.get("RANK", "0") == "0" or isinstance(error, ProcessError):

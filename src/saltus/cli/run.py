@@ -9,7 +9,6 @@ decides, as in `saltus train`. What was probed and analysed, and of what, stands
 import argparse
 import hashlib
 import math
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from saltus.files import read_json, write_json
 from saltus.model.count import flops_per_token
 from saltus.plan import trained_tokens
 from saltus.train.spec import TrainSpec
+from saltus.train.stop import Stop
 from saltus.workflow import ANALYSIS, Jobs, canonical, stage_code
 
 
@@ -43,12 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Do what is not done yet, in order, until the time limit."""
     study = study_of(options)
     jobs, root = Jobs(study), results_of(study)
     records = Records(root / "run.json")
-    end = time.monotonic() + options.time_limit
+    stop = Stop(time.monotonic() + options.time_limit)
     for name, size in study.family.sizes.items():
         if size.processes > 1:
             raise SaltusError(
@@ -58,18 +58,15 @@ def run(options: argparse.Namespace) -> int:
     if not has_shards(jobs, root):
         prepare.run(options)
     for spec in sorted(study.train_specs(), key=_flops, reverse=True):
-        left = max(0.0, end - time.monotonic())
-        if train.run(_only(spec, left, options)) == train.STOPPED:
-            return train.STOPPED
-        if time.monotonic() > end:
-            return _stopped()
+        train.run(_only(spec, max(0.0, stop.deadline - time.monotonic()), options))
+        if stopped := stop.asked():
+            raise stopped
         _probe(jobs, spec, root, records, options.device or study.training.device)
     if options.only_tables:
-        return 0
-    if time.monotonic() > end:
-        return _stopped()
+        return
+    if stopped := stop.asked():
+        raise stopped
     _analyse(jobs, root, records, options)
-    return 0
 
 
 def has_shards(jobs: Jobs, root: Path) -> bool:
@@ -125,11 +122,6 @@ def _only(spec: TrainSpec, seconds: float, options: argparse.Namespace) -> argpa
     train.add_arguments(parser)
     one = {"size": [spec.size], "block": spec.block, "time_limit": seconds}
     return argparse.Namespace(**(vars(parser.parse_args([])) | vars(options) | one))
-
-
-def _stopped() -> int:
-    print("saltus run: time is up; call again to go on", file=sys.stderr)
-    return train.STOPPED
 
 
 def _probed_of(jobs: Jobs, spec: TrainSpec, root: Path) -> str:

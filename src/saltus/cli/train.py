@@ -3,26 +3,18 @@
 import argparse
 import math
 import os
-import sys
 import time
 from pathlib import Path
 
 from saltus.cli.options import RESULTS, add_study, results_of, study_of
 from saltus.cli.progress import live_line
 from saltus.code import code_hash
-from saltus.device import is_launched_by_torchrun, resolve_device
+from saltus.device import resolve_device
 from saltus.errors import SaltusError, nearest
 from saltus.files import read_json
 from saltus.preflight import check_machine
 from saltus.train.job import run_job, training_device
-from saltus.train.trainer import OutOfTime
-
-STOPPED = 3
-"""Exit code when the time limit came: what was done is saved, and calling again goes on.
-
-Under torchrun the code is 0, and the line on stderr says the same: torchrun takes any other code
-for a failure, ends the other processes and makes it a 1.
-"""
+from saltus.train.stop import Stop
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write its files there")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     """Train every job that is not finished, the largest first."""
     study = study_of(options)
     for size in options.size or ():
@@ -62,19 +54,13 @@ def run(options: argparse.Namespace) -> int:
         if (not options.size or spec.size in options.size) and options.block in (None, spec.block)
     ]
     code = code_hash("saltus.train.job")
-    end = time.monotonic() + options.time_limit
+    stop = Stop(time.monotonic() + options.time_limit)
     watch = live_line(options.tensorboard)
     says = os.environ.get("RANK", "0") == "0"  # under torchrun, one of all processes
     with training_device(resolve_device(options.device or study.training.device)) as device:
         for spec in chosen:
             out = root / "train" / spec.size / f"block{spec.block}"
-            states, left = RESULTS / ".state", end - time.monotonic()
-            try:
-                run_job(spec, root / "shards", out, states, device, code, left, watch)
-            except OutOfTime:
-                if says:
-                    print("saltus train: time is up; saved, call again to go on", file=sys.stderr)
-                return 0 if is_launched_by_torchrun() else STOPPED
+            states = RESULTS / ".state"
+            run_job(spec, root / "shards", out, states, device, code, stop, watch)
             if says:
                 print(out)
-    return 0

@@ -18,13 +18,29 @@ Parameters and moments change in place.
 
 
 class GraphedStep:
-    """A step recorded on a GPU; to record takes no step."""
+    """A step recorded on a GPU: what is recorded does not run until it is called.
 
-    def __init__(self, step: Step, *inputs: Tensor) -> None:
-        self._inputs = [each.clone() for each in inputs]
+    Raises what the step does, above all where memory is short.
+    """
+
+    def __init__(self, step: Step, device: torch.device, *inputs: Tensor) -> None:
+        self._inputs = [each.to(device, copy=True) for each in inputs]
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._losses = step(*self._inputs)
+        failure: RuntimeError | None = None
+        with torch.cuda.device(device):
+            before = torch.cuda.current_stream()
+            apart = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            try:
+                with torch.cuda.graph(self._graph, stream=apart):
+                    try:
+                        self._losses = step(*self._inputs)
+                    except RuntimeError as error:
+                        failure = error
+                        raise
+            except RuntimeError as error:
+                # A recording that is broken off hides its cause, and stays on its own stream.
+                torch.cuda.set_stream(before)
+                raise failure or error from None
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Take a step; the losses hold until the next."""

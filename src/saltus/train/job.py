@@ -4,9 +4,7 @@ Everything lives in the state directory; the outputs are copies, written last.
 """
 
 import json
-import math
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -38,6 +36,7 @@ from saltus.train.state import (
     trunk_file,
     trunk_steps,
 )
+from saltus.train.stop import Stop
 from saltus.train.trainer import Trainer, Watch, fresh_snapshot
 
 STATUS, CURVE = "status.json", "curve.parquet"
@@ -306,17 +305,17 @@ def run_job(
     states: Path,
     device: torch.device,
     code: str,
-    time_limit: float = math.inf,
+    stop: Stop | None = None,
     watch: Watch | None = None,
 ) -> None:
     """Train all horizons of `spec` and write its outputs to `out`.
 
-    `states` is the folder of all states; `code` the hash of this stage's modules; `time_limit` in
-    seconds, after which progress is saved and `OutOfTime` raised; `watch` makes who is told how it
-    goes. Under torchrun every process calls this, within `process_group`, and
+    `states` is the folder of all states; `code` the hash of this stage's modules; `stop` may end
+    the job early, saved, with `Stopped`, and while it trains signals are heeded; `watch` makes who
+    is told how it goes. Under torchrun every process calls this, within `process_group`, and
     process 0 alone reads and writes. Raises `SaltusError` if another process trains the same job.
     """
-    deadline = time.monotonic() + time_limit
+    stop = stop or Stop()
     if device.type == "cpu":
         use_one_thread()
     key = state_key(
@@ -331,19 +330,23 @@ def run_job(
         from saltus.train.launch import led_or_followed
 
         begin_measuring(device)
-        with led_or_followed(spec, state, batches, device, deadline, watch) as led:
+        heeded = stop.heeding_signals()
+        with heeded, led_or_followed(spec, state, batches, device, stop, watch) as led:
             if led is not None:
                 Job(spec, shards, state, led, torch.device("cpu")).finish(out, code, key)
         return
     with locked(state, spec), gpu_slot(device) as slot:
+        if slot.index is not None:
+            torch.cuda.set_device(slot)
         begin_measuring(slot)
         trainer = Trainer(
             spec,
             batches,
             slot,
             recorded_or_decided(state, spec, slot),
-            deadline=deadline,
+            stop=stop,
             watcher=watch and watch(spec, slot, 1, finished(state, spec)),
             changed=partial(record, state),
         )
-        Job(spec, shards, state, trainer, slot).finish(out, code, key)
+        with stop.heeding_signals():
+            Job(spec, shards, state, trainer, slot).finish(out, code, key)

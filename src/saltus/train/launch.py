@@ -16,6 +16,7 @@ from saltus.train.engine import recorded_or_decided
 from saltus.train.sharded import ShardedTrainer, check_shardable
 from saltus.train.spec import TrainSpec
 from saltus.train.state import finished, locked
+from saltus.train.stop import Stop
 from saltus.train.trainer import Watch
 
 PATIENCE = timedelta(minutes=30)
@@ -52,7 +53,7 @@ def led_or_followed(
     state: Path,
     batches: Batches,
     device: torch.device,
-    deadline: float,
+    stop: Stop,
     watch: Watch | None,
 ) -> Iterator[ShardedTrainer | None]:
     """Yield the trainer on process 0, and None on the others when process 0 is done with it.
@@ -68,7 +69,7 @@ def led_or_followed(
         engine = [recorded_or_decided(state, share, device) if leads else None]
         dist.broadcast_object_list(engine, 0, device=device)
         assert engine[0] is not None
-        trainer = ShardedTrainer(spec, batches, device, engine[0], deadline=deadline)
+        trainer = ShardedTrainer(spec, batches, device, engine[0], stop=stop)
         if not leads:
             trainer.follow()
             yield None

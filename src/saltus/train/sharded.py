@@ -22,15 +22,17 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from saltus.errors import SaltusError
+from saltus.errors import SaltusError, Stopped
 from saltus.model.count import count_parameters
 from saltus.model.module import Decoder, split_row
 from saltus.model.shape import layout, num_parameters
+from saltus.train.course import Course
 from saltus.train.optimizer import OptimizerState
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot
-from saltus.train.trainer import SNAPSHOT_SECONDS, OutOfTime, Point, Trainer, is_curve_point
+from saltus.train.stop import TIME_IS_UP, Rhythm
+from saltus.train.trainer import Trainer
 
 FSDP_PARAMETERS = 1_000_000_000
 """Above this many parameters their state is sharded, not only the batch."""
@@ -154,7 +156,7 @@ class ShardedTrainer(Trainer):
     def follow(self) -> None:
         """Take part in what process 0 trains, until it is done.
 
-        Raises `OutOfTime` when process 0 does, and not before it has saved: when one process ends
+        Raises `Stopped` when process 0 does, and not before it has saved: when one process ends
         with an error, torchrun ends the others.
         """
         while (order := self._announce(None)) is not None:
@@ -164,7 +166,7 @@ class ShardedTrainer(Trainer):
                     self._gathered()
                 if word == STOP:
                     self._announce(None)
-                    raise OutOfTime
+                    raise self.stop.asked() or Stopped("process 0 stopped", TIME_IS_UP)
             self._gathered()
 
     def run(
@@ -175,43 +177,41 @@ class ShardedTrainer(Trainer):
     ) -> Snapshot:
         """Train from `snapshot` to the end of `branch` and return the state there, on the CPU.
 
-        For process 0, within `leading`. Calls `save` about once a minute, and before raising
-        `OutOfTime`.
+        For process 0, within `leading`. Calls `save` in the rhythm of snapshots, and before it
+        raises `Stopped`.
         """
         order = Order(snapshot.step, branch, bool(snapshot.optimizer.alive[0]))
         self._announce(order)
         self._followers_wait = False
         self._receive(order, snapshot.optimizer)
-        points: list[Point] = []
-        started = saved = time.monotonic()
+        course, rhythm = Course(snapshot, branch, self.batches), Rhythm()
+        stopped: Stopped | None = None
         alive = order.alive
         if self.watcher is not None:
             self.watcher.begin(order.step, branch)
 
         def standing(step: int) -> Snapshot:
-            curve = torch.cat([snapshot.curve, *self._curve_rows(points)])
             parameters, first, second = self._gathered()
-            held = OptimizerState(parameters, first, second, torch.tensor([alive]))
-            return Snapshot(step, held, curve, snapshot.seconds + time.monotonic() - started)
+            return course.at(step, OptimizerState(parameters, first, second, torch.tensor([alive])))
 
         def decide() -> int:
-            now = time.monotonic()
-            if now > self.deadline:
+            nonlocal stopped
+            stopped = self.stop.asked()
+            if stopped:
                 return STOP
-            return SAVE if now - saved > SNAPSHOT_SECONDS else GO
+            return SAVE if rhythm.is_due() else GO
 
         for step, row_losses, alive, word in self._steps(order, decide):
-            if is_curve_point(step, branch):
-                mask = torch.tensor([alive], device=self.device)
-                points.append(Point(step - 1, row_losses[None], mask))
+            course.note(step, row_losses[None], torch.tensor([alive]))
             if self.watcher is not None:
                 self.watcher.step(step, branch, row_losses.mean())
             if word != GO:
+                began = time.monotonic()
                 save(standing(step))
-                saved = time.monotonic()
-            if word == STOP:
+                rhythm.saved(began)
+            if stopped:
                 self._followers_wait = True
-                raise OutOfTime
+                raise stopped
         end = standing(branch.end)
         self._followers_wait = True
         return end

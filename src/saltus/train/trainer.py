@@ -6,19 +6,21 @@ Legend: R replica, B row, T token, P parameters.
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Protocol
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from saltus.data.batches import ARITHMETIC, Batches
+from saltus.data.batches import Batches
 from saltus.errors import SaltusError
 from saltus.model.compiled import compile_parts, compiled_losses
 from saltus.model.initialise import initial_parameters
 from saltus.model.kernels import written_losses
 from saltus.model.native.losses import native_losses
 from saltus.model.transformer import unflatten
+from saltus.train.course import Course
 from saltus.train.engine import Engine
 from saltus.train.feed import feed
 from saltus.train.graphed import GraphedStep, Step
@@ -26,32 +28,20 @@ from saltus.train.optimizer import OptimizerState, optimizer_step
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot
+from saltus.train.stop import Rhythm, Stop
 
-CURVE_POINTS = 200
-SNAPSHOT_SECONDS = 60.0
 STEPS_BEFORE_RECORDING = 3
 """So many steps of a branch run as they stand: libraries make their plans in the first ones."""
 
 
-def is_curve_point(step: int, branch: Branch) -> bool:
-    """Tell whether the curve has a point after `step` steps.
-
-    On the trunk, which knows no end, `CURVE_POINTS` to `2 · CURVE_POINTS` points stand in every
-    doubling of steps; on an anneal they are evenly spaced and its end is one.
-    """
-    if branch.horizon is None:
-        return step % (1 << max(0, (step // CURVE_POINTS).bit_length() - 1)) == 0
-    every = max(1, (branch.end - branch.start) // CURVE_POINTS)
-    return (step - branch.start) % every == 0 or step == branch.end
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What PyTorch on a CPU, CUDA outside of PyTorch's own memory, and cuBLAS say."""
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Tell whether an allocation failed, on a GPU or a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-class OutOfTime(Exception):  # noqa: N818 - a signal, no error
-    """The time limit came; the branch's snapshot is saved and a later call goes on from it."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(each in said for each in OUT_OF_MEMORY)
 
 
 def fresh_snapshot(spec: TrainSpec, device: torch.device) -> Snapshot:
@@ -87,27 +77,19 @@ Watch = Callable[[TrainSpec, torch.device, int, list[int]], Watcher]
 """Makes the watcher of a job: its spec, device, number of processes, and finished horizons."""
 
 
-class Point(NamedTuple):
-    """What a point of the curve is made of, on the device: a step's losses, and who lives after."""
-
-    step: int
-    row_losses: Tensor  # (R, B)
-    alive: Tensor  # (R,) bool
-
-
 @dataclass
 class Trainer:
     """Trains branches of one block.
 
-    `deadline` is on the clock of `time.monotonic`; `watcher` is told of every step, and `changed`
-    of the engine when memory did not suffice and it had to give way.
+    `watcher` is told of every step, and `changed` of the engine when memory did not suffice and it
+    had to give way.
     """
 
     spec: TrainSpec
     batches: Batches
     device: torch.device
     engine: Engine
-    deadline: float = float("inf")
+    stop: Stop = field(default_factory=Stop)
     watcher: Watcher | None = None
     changed: Callable[[Engine], None] = field(default=lambda engine: None)
 
@@ -127,59 +109,59 @@ class Trainer:
     ) -> Snapshot:
         """Train from `snapshot` to the end of `branch` and return the state there.
 
-        Calls `save` about once a minute, before raising `OutOfTime`, and before `changed`.
+        Calls `save` in the rhythm of snapshots, before `changed`, and before it raises `Stopped`.
         """
         spec, held = self.spec, snapshot.optimizer
         peak_rates = torch.tensor([r.rate for r in spec.replicas], device=self.device)
-        points: list[Point] = []
-        started = saved = time.monotonic()
+        first, rhythm = snapshot.step, Rhythm()
+        course = Course(snapshot, branch, self.batches)
         if self._graphed is not None and self._graphed[0] is not held:
             self._graphed = None
         if self.watcher is not None:
-            self.watcher.begin(snapshot.step, branch)
+            self.watcher.begin(first, branch)
 
-        def standing(step: int) -> Snapshot:
-            curve = torch.cat([snapshot.curve, *self._curve_rows(points)])
-            return Snapshot(step, held, curve, snapshot.seconds + time.monotonic() - started)
+        def give_way(engine: Engine, step: int) -> None:
+            # In this order: who resumes before this step takes all later ones as this run.
+            self.engine = engine
+            save(course.at(step, held))
+            self.changed(engine)
+
+        def taken(tokens: Tensor, rates: Tensor, step: int) -> Tensor:
+            began_with = self.engine
+            row_losses, gradient = self.gradient(held.parameters, tokens)
+            if self.engine != began_with:
+                give_way(self.engine, step)
+            self._optimise(held, row_losses, gradient, rates, step)
+            return row_losses
 
         def recorded(tokens: Tensor, rates: Tensor, step: Tensor) -> Tensor:
             row_losses, gradient = self._passes(self.engine, held.parameters, tokens)
-            losses = row_losses.mean(1)
-            optimizer_step(held, gradient, losses, rates, step, spec.shape, spec.optimizer)
+            self._optimise(held, row_losses, gradient, rates, step)
             return row_losses
 
-        first = snapshot.step
-        for step, batch in enumerate(feed(self.batches, self.device, first, branch.end), first):
-            rates = peak_rates * rate_factor(step, branch, spec.warmup_steps)
-            if self.engine.kernels == "graphed" and step == first + STEPS_BEFORE_RECORDING:
-                self._graphed = self._graphed or self._record(held, recorded, batch, rates)
-            if self._graphed is None:
-                began_with = self.engine
-                tokens = batch.to(self.device, non_blocking=True)
-                row_losses, gradient = self.gradient(held.parameters, tokens)
-                if self.engine != began_with:
-                    # In this order: who resumes before this step takes all later ones as this run.
-                    save(standing(step))
-                    self.changed(self.engine)
-                losses = row_losses.mean(1)
-                optimizer_step(held, gradient, losses, rates, step, spec.shape, spec.optimizer)
-            else:
-                number = torch.full((), float(step), device=self.device)
-                row_losses = self._graphed[1](batch, rates, number)
-                losses = row_losses.mean(1)
-            if is_curve_point(step + 1, branch):
-                points.append(Point(step, row_losses.clone(), held.alive.clone()))
-
-            if self.watcher is not None:
-                self.watcher.step(step + 1, branch, losses)
-            now = time.monotonic()
-            if now > self.deadline:
-                save(standing(step + 1))
-                raise OutOfTime
-            if now - saved > SNAPSHOT_SECONDS:
-                save(standing(step + 1))
-                saved = now
-        return standing(branch.end)
+        with closing(feed(self.batches, self.device, first, branch.end)) as coming:
+            for step, batch in enumerate(coming, first):
+                rates = peak_rates * rate_factor(step, branch, spec.warmup_steps)
+                if self.engine.kernels == "graphed" and step == first + STEPS_BEFORE_RECORDING:
+                    self._graphed = self._graphed or self._record(held, recorded, batch, rates)
+                    if self._graphed is None:
+                        give_way(replace(self.engine, kernels="written"), step)
+                if self._graphed is None:
+                    row_losses = taken(batch.to(self.device, non_blocking=True), rates, step)
+                else:
+                    number = torch.full((), float(step), device=self.device)
+                    row_losses = self._graphed[1](batch, rates, number)
+                course.note(step + 1, row_losses, held.alive)
+                if self.watcher is not None:
+                    self.watcher.step(step + 1, branch, row_losses.mean(1))
+                stopped = self.stop.asked()
+                if stopped or rhythm.is_due():
+                    began = time.monotonic()
+                    save(course.at(step + 1, held))
+                    rhythm.saved(began)
+                if stopped:
+                    raise stopped
+        return course.at(branch.end, held)
 
     def describe(self) -> dict[str, Any]:
         """Return how this trains, for the tables: the engine, processes and sharding."""
@@ -251,31 +233,26 @@ class Trainer:
         losses, objective = compiled_losses(self._compiled, named, tokens, shape, scale, *options)
         return losses.mean(2), objective
 
+    def _optimise(
+        self,
+        held: OptimizerState,
+        row_losses: Tensor,  # (R, B)
+        gradient: Tensor,  # (R, P)
+        rates: Tensor,  # (R,)
+        step: int | Tensor,
+    ) -> None:
+        losses, spec = row_losses.mean(1), self.spec
+        optimizer_step(held, gradient, losses, rates, step, spec.shape, spec.optimizer)
+
     def _record(
         self, held: OptimizerState, step: Step, batch: Tensor, rates: Tensor
     ) -> tuple[OptimizerState, GraphedStep] | None:
         """Return the step of a state as a graph; None, and no graph, where memory is short."""
         number = torch.zeros((), device=self.device)
         try:
-            return held, GraphedStep(step, batch.to(self.device), rates, number)
+            return held, GraphedStep(step, self.device, batch, rates, number)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         print(f"{self.spec.size}: out of memory; going on without a graph", file=sys.stderr)
         return None
-
-    def _curve_rows(self, points: list[Point]) -> list[Tensor]:
-        """Return rows (1, 1 + 4R) of the curve; see `Snapshot`. Sources without rows are NaN.
-
-        Made when they are saved, on the CPU: a point waits for no device.
-        """
-        is_arithmetic = torch.tensor([name == ARITHMETIC for name in self.batches.names])
-        rows = []
-        for point in points:
-            losses = point.row_losses.cpu()
-            chosen = is_arithmetic[torch.from_numpy(self.batches.sources(point.step))]
-            by_source = [(losses * of).sum(1) / of.sum() for of in (~chosen, chosen)]
-            columns = [losses.mean(1), *by_source, point.alive.cpu().float()]
-            row = torch.stack(columns, 1).float().flatten()
-            rows.append(torch.cat([torch.tensor([point.step + 1.0]), row])[None])
-        return rows
