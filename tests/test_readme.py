@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from saltus.figure import words
-from saltus.figure.spread import mean_interval
+from saltus.figure.calibration_size import ends
 from saltus.figure.tables import Tables, load_tables
 from saltus.files import sha256_of
 
@@ -65,16 +65,12 @@ def test_the_baseline_and_the_doubts_are_those_of_the_tables(
 ) -> None:
     held = reference.laws["heldout"]
     assert f"({words.percent(held['baseline_error_percent'], 1)})" in readme
-    rows = reference.calibration
-    largest = rows["params_nonembedding"] == rows["params_nonembedding"].max()
-    last = rows[largest & (rows["horizon"] == rows["horizon"].max())]
+    told = " ".join(readme.split())
     for level, tempered in (("token", False), ("answer", False), ("answer", True)):
-        values = last.loc[
-            (last["level"] == level) & (last["tempered"] == tempered), "overconfidence"
-        ]
-        low, high = mean_interval(values.tolist())
-        quoted = f"{values.mean():.3f} [{low:.3f}, {high:.3f}]".replace("-", "−")
-        assert quoted in readme, quoted
+        last = ends(reference, level, tempered)[-1]
+        gap = last["overconfidence"]
+        quoted = f"{gap:.3f} [{last['low']:.3f}, {last['high']:.3f}]".replace("-", "−")
+        assert quoted in told, quoted
 
 
 def test_files_that_the_readme_shows_exist(readme: str) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from saltus.emerge.labels import format_count, format_interval
+from saltus.emerge.labels import format_beyond, format_count, format_interval
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,11 @@ def test_open_ends_are_printed_against_the_range_tried() -> None:
     assert format_interval(120e3, 70e3, None, 600, 148e3) == "120k [70k, > 148k]"
     assert format_interval(9e3, None, 20e3, 600, 148e3) == "9k [< 600, 20k]"
     assert format_interval(None, 31e3, 56e3, 600, 148e3) == "[31k, 56k]"
+
+
+def test_what_lies_beyond_the_range_is_told_with_a_limit_within_it() -> None:
+    assert format_beyond(True, None, 600, 148e3) == "> 148k"
+    assert format_beyond(True, 148e3, 600, 148e3) == "> 148k"
+    assert format_beyond(True, 90e3, 600, 148e3) == "> 148k [90k, > 148k]"
+    assert format_beyond(False, None, 600, 148e3) == "< 600"
+    assert format_beyond(False, 2e3, 600, 148e3) == "< 600 [< 600, 2k]"

@@ -87,7 +87,8 @@ def test_a_falling_scale_is_the_reciprocal_of_a_rising_one() -> None:
     assert rising.status == falling.status == "crossed"
     none = threshold_along_scale(1 / scale, data.successes / 4, data.trials, 0.0, axis=LOSS)
     assert (none.status, none.censored) == ("below smallest", "left")
-    assert none.label == f"< {1 / LADDER[-1]:.3g}" and "lowest loss" in none.reason
+    ends = f"< {1 / LADDER[-1]:.3g}, {none.high:.3g}"
+    assert none.label == f"< {1 / LADDER[-1]:.3g} [{ends}]" and "lowest loss" in none.reason
     assert {field.name for field in fields(none)} == {field.name for field in fields(rising)}
 
 

@@ -261,6 +261,7 @@ def test_words() -> None:
         "148k", "2.1M", "1k", "1.8k", "–", "∞"]  # fmt: skip
     assert words.with_interval(0.31, [0.27, 0.35]) == "0.310 [0.270, 0.350]"
     assert words.with_interval(0.31, None) == "0.310"
+    assert words.with_interval(3e103, [-4, 2e104]) == "3.0 × 10¹⁰³ [−4, 2.0 × 10¹⁰⁴]"
     assert words.with_interval(None, [0, 1]) == "–"
     assert words.bracket([0.1, None], 2) == "[0.10, ∞]"
     assert words.power(1.23e13) == "1.2 × 10¹³" and words.power(9.99e9) == "1.0 × 10¹⁰"

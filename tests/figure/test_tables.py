@@ -1,5 +1,6 @@
 """Loading: what was written comes back; what is missing is said in one line."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from simulated import simulate, write
 from saltus.emerge.scores import wilson
 from saltus.errors import TableError
 from saltus.figure import rates
-from saltus.figure.spread import accuracy_interval, dodge, mean_interval
+from saltus.figure.spread import accuracy_interval, combined, dodge, mean_interval
 from saltus.figure.tables import load_tables
 from saltus.files import read_table, write_json, write_table
 
@@ -73,6 +74,13 @@ def test_mean_interval_is_students() -> None:
     theirs = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert mean_interval(values) == pytest.approx(theirs)
     assert np.isnan(mean_interval([1.0])).all()
+
+
+def test_half_widths_of_independent_errors_add_in_quadrature() -> None:
+    unknown = (math.nan, math.nan)
+    assert combined(1.0, (0.7, 1.3), (0.6, 1.4)) == pytest.approx((0.5, 1.5))
+    assert combined(1.0, (0.9, 1.3), unknown) == pytest.approx((0.9, 1.3))
+    assert np.isnan(combined(1.0, unknown, unknown)).all()
 
 
 def test_dodge_keeps_the_middle_and_spans_what_it_says() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from saltus.emerge.labels import format_count, format_interval
+from saltus.emerge.labels import format_beyond, format_count, format_interval
 from saltus.emerge.outcome import Threshold
 
 
@@ -89,10 +89,10 @@ def _label(found: Threshold, bracketed: bool) -> str:
     def text(value: float) -> str:
         return f"{value:.3g}"
 
-    if found.status == "above largest":
-        return f"> {text(found.largest)}"
-    if found.status == "below smallest":
-        return f"< {text(found.smallest)}"
+    if found.status in ("above largest", "below smallest"):
+        above = found.status == "above largest"
+        limit = found.low if above else found.high
+        return format_beyond(above, limit, found.smallest, found.largest, text)
     interval = format_interval(
         found.estimate, found.low, found.high, found.smallest, found.largest, text
     )

@@ -1,4 +1,4 @@
-"""How counts and thresholds are printed: `41k`, `1.2M`, `41k [31k, 56k]`, `> 148k`."""
+"""How counts and thresholds are printed: `41k`, `41k [31k, 56k]`, `> 148k [90k, > 148k]`."""
 
 import math
 from collections.abc import Callable
@@ -48,3 +48,21 @@ def format_interval(
     high_text = f"> {text(largest)}" if high is None else text(high)
     bracket = f"[{low_text}, {high_text}]"
     return bracket if estimate is None else f"{text(estimate)} {bracket}"
+
+
+def format_beyond(
+    above: bool,
+    limit: float | None,
+    smallest: float,
+    largest: float,
+    text: Callable[[float], str] = format_count,
+) -> str:
+    """Print what lies beyond the range tried, with its limit where that is within the range.
+
+    Above `> 148k` or `> 148k [90k, > 148k]`, else `< 600` or `< 600 [< 600, 2k]`.
+    """
+    told = f"> {text(largest)}" if above else f"< {text(smallest)}"
+    if limit is None or limit == (largest if above else smallest):
+        return told
+    low, high = (limit, None) if above else (None, limit)
+    return f"{told} {format_interval(None, low, high, smallest, largest, text)}"

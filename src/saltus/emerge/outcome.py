@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from saltus.emerge.labels import format_count, format_interval
+from saltus.emerge.labels import format_beyond, format_interval
 
 FloatArray = NDArray[np.float64]
 
@@ -169,11 +169,12 @@ def crossed(
 
 def above_largest(base: Threshold, low: float | None, reason: str) -> Threshold:
     """Right-censored; `low` is the lower limit where the data allow one below the largest."""
+    low = None if low is None else min(low, base.largest)
     return replace(
         without_width(base),
         status="above largest",
-        low=None if low is None else min(low, base.largest),
-        label=f"> {format_count(base.largest)}",
+        low=low,
+        label=format_beyond(True, low, base.smallest, base.largest),
         censored="right",
         reason=reason or "the level is not reached at the largest size",
     )
@@ -181,11 +182,12 @@ def above_largest(base: Threshold, low: float | None, reason: str) -> Threshold:
 
 def below_smallest(base: Threshold, high: float | None, reason: str) -> Threshold:
     """Left-censored; `high` is the upper limit where the data allow one above the smallest."""
+    high = None if high is None else max(high, base.smallest)
     return replace(
         without_width(base),
         status="below smallest",
-        high=None if high is None else max(high, base.smallest),
-        label=f"< {format_count(base.smallest)}",
+        high=high,
+        label=format_beyond(False, high, base.smallest, base.largest),
         censored="left",
         reason=reason or "the level is already reached at the smallest size",
     )

@@ -79,18 +79,18 @@ def draw(tables: Tables) -> Figure:
         style.log_axis(axes.xaxis, low, high)
         if index + 2 * columns >= len(keys):
             axes.set_xlabel("parameters, no embedding", fontsize=8.5)
-    extra = [
-        Line2D([], [], color=style.INK, linewidth=1.4, label="mean, 95 %"),
-        Line2D([], [], color=style.THRESHOLD, linewidth=1.5, label="half right"),
-        Patch(color=style.THRESHOLD, alpha=0.16, linewidth=0, label="its 95 % interval"),
-        Line2D([], [], color=style.SOFT, linewidth=1, linestyle=(0, (1, 2)),
-               label="best constant\nanswer"),
-        Line2D([], [], color=style.SOFT, linewidth=1.2, linestyle=(0, (4, 2)),
-               label="transition of the\nNLL and its width"),
-    ]  # fmt: skip
-    style.size_legend(
-        figure, tables, extra, sample=f"n = {words.plural(rows_at['run'].nunique(), 'run')}"
-    )
+    handles = {
+        "mean": Line2D([], [], color=style.INK, linewidth=1.4, label="mean, 95 %"),
+        "half": Line2D([], [], color=style.THRESHOLD, linewidth=1.5, label="half right"),
+        "half-interval": Patch(color=style.THRESHOLD, alpha=0.16, linewidth=0,
+                               label="its 95 % interval"),
+        "guess": Line2D([], [], color=style.SOFT, linewidth=1, linestyle=(0, (1, 2)),
+                        label="best constant\nanswer"),
+        "transition": Line2D([], [], color=style.SOFT, linewidth=1.2, linestyle=(0, (4, 2)),
+                             label="transition of the\nNLL and its width"),
+    }  # fmt: skip
+    sample = f"n = {words.plural(rows_at['run'].nunique(), 'run')}"
+    style.size_legend(figure, tables, style.drawn(figure, handles), sample=sample)
     return figure
 
 
@@ -123,7 +123,7 @@ def _nll(axes: Axes, tables: Tables, task: str, arm: str) -> None:
     if found:
         x = np.linspace(np.log10(means[0][0]), np.log10(means[-1][0]), 200)
         axes.plot(10**x, curve(Transition(**found), x), color=style.SOFT, linewidth=1.2,
-                  linestyle=(0, (4, 2)), zorder=2)  # fmt: skip
+                  linestyle=(0, (4, 2)), zorder=2, gid="transition")  # fmt: skip
     axes.set_ylim(bottom=0)
 
 
@@ -138,7 +138,7 @@ def _panel(axes: Axes, tables: Tables, task: str, arm: str, limits: tuple[float,
     axes.axhline(0.5, color=style.FAINT, linewidth=0.8, zorder=1)
     if len(rows):
         axes.axhline(float(rows["guess_rate"].mean()), color=style.SOFT, linewidth=1,
-                     linestyle=(0, (1, 2)), zorder=1)  # fmt: skip
+                     linestyle=(0, (1, 2)), zorder=1, gid="guess")  # fmt: skip
     _threshold(axes, threshold(tables, task, arm), limits)
     for (place, _), cell in _points(axes, tables, task, arm, "exact_match"):
         low, high = accuracy_interval(cell)
@@ -164,7 +164,7 @@ def _points(
         drawn.append(((place, float(cell[column].mean())), cell))
     if drawn:
         axes.plot(*np.array([each for each, _ in drawn]).T, color=style.INK, linewidth=1.4,
-                  zorder=3)  # fmt: skip
+                  zorder=3, gid="mean")  # fmt: skip
     else:
         style.note(axes, "never scored")
     return drawn
@@ -188,9 +188,10 @@ def _threshold(axes: Axes, row: dict[str, Any] | None, limits: tuple[float, floa
     if np.isfinite(low) or np.isfinite(high):
         low = low if np.isfinite(low) and low > 0 else limits[0] / 2
         high = high if np.isfinite(high) else limits[1] * 2
-        axes.axvspan(low, high, color=style.THRESHOLD, alpha=0.16, linewidth=0, zorder=0)
+        axes.axvspan(low, high, color=style.THRESHOLD, alpha=0.16, linewidth=0, zorder=0,
+                     gid="half-interval")  # fmt: skip
     if np.isfinite(estimate) and row["status"] == "crossed":
-        axes.axvline(estimate, color=style.THRESHOLD, linewidth=1.5, zorder=2)
+        axes.axvline(estimate, color=style.THRESHOLD, linewidth=1.5, zorder=2, gid="half")
 
 
 def caption(tables: Tables) -> str:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from saltus.figure import style, words
 from saltus.figure.reliability import LEVELS
-from saltus.figure.spread import dodge, mean_interval
+from saltus.figure.spread import combined, dodge, mean_interval
 from saltus.figure.tables import Tables
 
 ABSOLUTE = {"ece": "ECE, 15 equal widths", "smooth_ece": "smooth ECE"}
@@ -125,22 +124,24 @@ def _absolute(axes: Axes, tables: Tables, error: str, level: str) -> None:
     axes.set_ylim(bottom=0)
 
 
-def ends(tables: Tables, level: str) -> list[pd.Series]:
-    """Return the mean row of the smallest and the largest size that was measured.
+def ends(tables: Tables, level: str, tempered: bool = False) -> list[dict[str, Any]]:
+    """Return the errors of the smallest and the largest size as the panels have them, seeds pooled.
 
-    Each has size, ece, floor_ece, overconfidence and its interval over seeds (low, high).
+    Each has size, ece, floor_ece, and overconfidence with an interval (low, high) for other seeds
+    and other text or problems: what its seeds scatter, and what pooled predictions do.
     """
-    rows = at_level(tables, level, False)
+    pooled, by_run = pooled_at(tables, level, tempered), at_level(tables, level, tempered)
     found = []
-    sizes = [size for size in tables.sizes() if (rows["size"] == size).any()]
-    for size in dict.fromkeys([*sizes[:1], *sizes[-1:]]):
-        cell = rows[rows["size"] == size]
-        low, high = mean_interval(cell["overconfidence"].tolist())
-        if np.isnan(low):
-            low = float(cell["overconfidence_low"].iloc[0])
-            high = float(cell["overconfidence_high"].iloc[0])
-        means = cell[["ece", "floor_ece", "overconfidence", "n", "accuracy"]].astype(float).mean()
-        found.append(pd.concat([means, pd.Series({"size": size, "low": low, "high": high})]))
+    for place in dict.fromkeys([0, len(pooled) - 1] if len(pooled) else []):
+        row = pooled.iloc[place]
+        gaps = by_run[by_run["size"] == row["size"]]["overconfidence"].tolist()
+        low, high = combined(
+            float(row["overconfidence"]),
+            (row["overconfidence_low"], row["overconfidence_high"]),
+            mean_interval(gaps),
+        )
+        kept = {name: row[name] for name in ("size", "ece", "floor_ece", "overconfidence")}
+        found.append({**kept, "low": low, "high": high})
     return found
 
 
@@ -152,7 +153,8 @@ def caption(tables: Tables) -> str:
     parts = [
         f"Calibration at {words.count(tables.horizons()[-1])} training tokens with 95 % intervals: "
         "over-confidence by seed (above zero: more confident than right), absolute errors of all "
-        "seeds together. The floor is the mean error of a perfectly calibrated model with these "
+        "seeds together; in numbers, over-confidence with what seeds and what text or problems "
+        "make uncertain. The floor is the mean error of a perfectly calibrated model with these "
         "very confidences; an interval is of the error without it and may end below its point."
     ]
     for level in shown:

@@ -49,18 +49,19 @@ def draw(tables: Tables) -> Figure:
     points = envelope_points(tables)
     _losses(left, tables, runs, points)
     _sizes(right, tables, runs, points)
-    extra = [
+    extra: list[Any] = [
         Line2D([], [], color=style.INK, marker="o", markerfacecolor="none", markersize=8,
                linestyle="none", label="on the envelope"),
     ]  # fmt: skip
     if (runs["tokens"] < shortest(tables)).any():
         extra.append(Line2D([], [], color=style.SOFT, marker="o", markerfacecolor="white",
                             markersize=4, linestyle="none", label="not in the fits"))  # fmt: skip
-    if tables.law("envelope"):
-        extra.append(Line2D([], [], color=style.INK, linestyle=(0, (4, 2)), label="envelope's law"))
-    if cost_of(tables.law("chinchilla") or {}):
-        extra.append(Line2D([], [], color=style.INK, linewidth=1.3, label="best by the law"))
-        extra.append(Patch(color=style.SOFT, alpha=0.2, linewidth=0, label="95 % of its slope"))  # type: ignore[arg-type]
+    laws = {
+        "envelope": Line2D([], [], color=style.INK, linestyle=(0, (4, 2)), label="envelope's law"),
+        "best": Line2D([], [], color=style.INK, linewidth=1.3, label="best by the law"),
+        "slope": Patch(color=style.SOFT, alpha=0.2, linewidth=0, label="95 % of its slope"),
+    }
+    extra += style.drawn(figure, laws)
     style.size_legend(figure, tables, extra, sample=f"n = {words.plural(len(runs), 'run')}")
     return figure
 
@@ -89,7 +90,8 @@ def _losses(axes: Axes, tables: Tables, runs: pd.DataFrame, points: pd.DataFrame
     if law:
         flops = np.geomspace(points["flops_exact"].min(), points["flops_exact"].max(), 60)
         line = PowerLaw("C").predict(law["parameters"], {"C": flops})
-        axes.plot(flops, line, color=style.INK, linewidth=1.2, linestyle=(0, (4, 2)), zorder=5)
+        axes.plot(flops, line, color=style.INK, linewidth=1.2, linestyle=(0, (4, 2)), zorder=5,
+                  gid="envelope")  # fmt: skip
         below = f"envelope: exponent {words.parameter(law, 'alpha')}"
         if words.on_bound(law, "E"):
             below += f" of a pure power\nE {words.parameter(law, 'E')}"
@@ -127,14 +129,14 @@ def _best(axes: Axes, runs: pd.DataFrame, law: Mapping[str, Any]) -> str:
         return "no cost of compute in laws.json"
     flops = np.geomspace(runs["flops_exact"].min(), runs["flops_exact"].max(), 60)
     best = compute_optimal(law["parameters"], flops, cost)[0]
-    axes.plot(flops, best, color=style.INK, linewidth=1.3, zorder=3)
+    axes.plot(flops, best, color=style.INK, linewidth=1.3, zorder=3, gid="best")
     bounds = allocation.get("interval")
     if isinstance(bounds, (list, tuple)) and np.isfinite([words.finite(b) for b in bounds]).all():
         middle = float(np.sqrt(flops[0] * flops[-1]))
         pivot = float(compute_optimal(law["parameters"], middle, cost)[0])
         ends = [pivot * (flops / middle) ** float(bound) for bound in bounds]
         axes.fill_between(flops, np.minimum(*ends), np.maximum(*ends), color=style.SOFT,
-                          alpha=0.2, linewidth=0, zorder=1)  # fmt: skip
+                          alpha=0.2, linewidth=0, zorder=1, gid="slope")  # fmt: skip
     told = f"$N^*\\,∝\\,C^a$, a = {words.with_interval(allocation.get('a'), bounds)}"
     ratio = misfit(law)
     if np.isfinite(ratio):

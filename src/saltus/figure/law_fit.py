@@ -5,6 +5,7 @@ Chinchilla's form (Hoffmann et al. 2022): L(N, D) = E + A·N^−α + B·D^−β,
 """
 
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,13 @@ from saltus.figure.spread import dodge
 from saltus.figure.tables import Tables
 from saltus.law.forms import Chinchilla
 from saltus.law.misfit import NO_FIT, SOME
+
+SEEDS_SPREAD, SIZES_SPREAD = 0.035, 0.154
+"""Decades over which seeds (above) and sizes (below) of one horizon lie side by side."""
+MARGIN = 0.06
+"""Beyond the losses, as a share of their range; a wider band is cut off."""
+WRAP = 120
+"""Letters of a line above a panel."""
 
 
 def misfit(law: Mapping[str, Any]) -> float:
@@ -45,12 +53,12 @@ def draw(tables: Tables) -> Figure:
     if runs.empty:
         style.note(top, "no finished run")
         return figure
-    spread = _data(top, tables, runs)
+    _data(top, tables, runs)
     extra: list[Any] = []
     if law:
         _law(top, tables, law)
         below = figure.add_subplot(grid[1], sharex=top)
-        _residuals(below, tables, spread)
+        _residuals(below, tables)
         top.tick_params(labelbottom=False)
         below.set_xlabel("training tokens D")
         extra = _handles(tables)
@@ -63,19 +71,25 @@ def draw(tables: Tables) -> Figure:
     return figure
 
 
-def _data(axes: Axes, tables: Tables, runs: pd.DataFrame) -> float:
-    """Draw every run, hollow where the law did not use it; return the dodge in decades."""
+def _beside(tables: Tables, size: str) -> float:
+    """Return the factor that moves a size's runs beside those of others at the same horizon."""
+    sizes = tables.sizes()
+    return float(10 ** ((sizes.index(size) / max(len(sizes) - 1, 1) - 0.5) * SIZES_SPREAD))
+
+
+def _data(axes: Axes, tables: Tables, runs: pd.DataFrame) -> None:
+    """Draw every run, hollow where the law did not use it; losses alone set the scale."""
     palette = style.colours(tables)
-    spread = 0.07
     used = ~runs["run"].isin(unused_runs(tables))
     for size in tables.sizes():
         for inside, face, edge in ((True, palette[size], "white"), (False, "none", palette[size])):
             rows = runs[(runs["size"] == size) & (used == inside)]
-            axes.plot(dodge(rows["tokens"], rows["seed"], spread / 2), rows["loss_text"], "o",
+            axes.plot(dodge(rows["tokens"], rows["seed"], SEEDS_SPREAD), rows["loss_text"], "o",
                       color=palette[size], markersize=4.2, markerfacecolor=face,
                       markeredgecolor=edge, markeredgewidth=0.5 if inside else 0.8, zorder=4,
                       gid=f"data-{size}" if inside else f"unused-{size}")  # fmt: skip
-    return spread
+    low, high = runs["loss_text"].min(), runs["loss_text"].max()
+    axes.set_ylim(low - MARGIN * (high - low), high + MARGIN * (high - low))
 
 
 def _law(axes: Axes, tables: Tables, law: Mapping[str, Any]) -> None:
@@ -104,29 +118,27 @@ def _law(axes: Axes, tables: Tables, law: Mapping[str, Any]) -> None:
                               zorder=2)  # fmt: skip
     names = {"E": "E", "alpha": "α", "beta": "β"}
     told = [words.quantity(law, key, sign) for key, sign in names.items()]
-    below = "      ".join(told)
+    unbroken = [each.replace(" ", "\N{NO-BREAK SPACE}") for each in told]
+    below = "\n".join(wrap("      ".join(unbroken), WRAP)).replace("\N{NO-BREAK SPACE}", " ")
     if np.isfinite(ratio := misfit(law)):
         below += f"\nthe law does not fit: its residuals are {ratio:.1f} times the seeds' spread"
     style.subtitle(axes, r"$L = E + A\,N^{-α} + B\,D^{-β}$", below)
 
 
-def _residuals(axes: Axes, tables: Tables, spread: float) -> None:
+def _residuals(axes: Axes, tables: Tables) -> None:
     palette = style.colours(tables)
-    order = {size: place for place, size in enumerate(tables.sizes())}
     axes.axhline(0, color=style.SOFT, linewidth=1)
     fitted = pd.DataFrame(list(tables.laws.get("fitted", [])))
     held = tables.law("heldout")
-    num = max(len(order) - 1, 1)
     if len(fitted):
         for size, rows in fitted.groupby("size"):
-            shift = 10 ** ((order.get(str(size), 0) / num - 0.5) * 2.2 * spread)
-            axes.plot(rows["tokens"] * shift, rows["residual_percent"], "o", markersize=3.6,
-                      color=palette.get(str(size), style.SOFT), markeredgecolor="white",
-                      markeredgewidth=0.4, zorder=3)  # fmt: skip
+            axes.plot(rows["tokens"] * _beside(tables, str(size)), rows["residual_percent"], "o",
+                      color=palette.get(str(size), style.SOFT), markersize=3.6,
+                      markeredgecolor="white", markeredgewidth=0.4, zorder=3)  # fmt: skip
     if held and held["rows"]:
         rows = pd.DataFrame(held["rows"])
         size = str(held["size"])
-        shift = 10 ** (1.6 * spread)
+        shift = 10 ** (0.75 * SIZES_SPREAD)
         error = rows["error_percent"]
         axes.plot(rows["tokens"] * shift, error, "D", markersize=4.5, markerfacecolor="white",
                   markeredgecolor=palette.get(size, style.SOFT), markeredgewidth=1.2,
@@ -270,7 +282,8 @@ def caption(tables: Tables) -> str:
             f"Lines are the fitted law L = E + A·N^−α + B·D^−β{band}, N the total parameters: "
             f"{words.quantity(law, 'E', 'E', ' nats per token')}, "
             f"{words.quantity(law, 'alpha', 'α')}, {words.quantity(law, 'beta', 'β')} "
-            f"({_intervals(law)}).",
+            f"({_intervals(law)}). Below is what the law leaves over, sizes of one horizon side by "
+            "side.",
             lack_of_fit(law),
         ]
         if held:

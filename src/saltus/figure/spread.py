@@ -33,6 +33,18 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     return (float(array.mean() - half), float(array.mean() + half))
 
 
+def combined(centre: float, *intervals: tuple[float, float]) -> tuple[float, float]:
+    """Return the interval of independent sources of error: half widths add in quadrature.
+
+    An interval that is not known (NaN) adds nothing; (NaN, NaN) if none is.
+    """
+    known = np.array([ends for ends in intervals if np.isfinite(ends).all()])
+    if not len(known):
+        return (float("nan"), float("nan"))
+    below, above = np.sqrt(np.square(known - centre).sum(0))
+    return (float(centre - below), float(centre + above))
+
+
 def dodge(positions: pd.Series, groups: pd.Series, decades: float) -> np.ndarray:
     """Return `positions` moved apart on a log axis by group, over `decades` in total."""
     names = sorted(groups.unique())

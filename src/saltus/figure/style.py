@@ -5,7 +5,7 @@ that 10-point text is readable when a browser shows them 1,000 pixels wide.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, cast
@@ -155,6 +155,12 @@ def size_legend(
         labelspacing=0.55,
         borderpad=0.2,
     )
+
+
+def drawn(figure: Figure, handles: Mapping[str, Any]) -> list[Any]:
+    """Return the handles of what is in the figure, each under the gid of its artists."""
+    found = {artist.get_gid() for artist in figure.findobj()}
+    return [handle for gid, handle in handles.items() if gid in found]
 
 
 def columns_for(num_panels: int, most: int = 4) -> int:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 ABSENT = "–"
+LONGEST = 1e7
+"""From here on a number is printed as a power of ten."""
 
 
 def finite(value: Any) -> float:
@@ -166,4 +168,6 @@ def listed(words: Sequence[str]) -> str:
 
 
 def _fixed(number: float, decimals: int) -> str:
+    if abs(number) >= LONGEST:
+        return ("−" if number < 0 else "") + power(abs(number))
     return f"{number:,.{decimals}f}".replace("-", "−")

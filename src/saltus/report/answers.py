@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from saltus.figure import words
-from saltus.figure.calibration_size import at_level, ends
+from saltus.figure.calibration_size import ends
 from saltus.figure.confidence_lead import lag_at
 from saltus.figure.confidence_lead import told as lag_told
 from saltus.figure.law_fit import (
@@ -174,8 +174,8 @@ def confidence(tables: Tables) -> Answer:
     """Answer whether confidence is reliable, at the smallest and the largest size."""
     question = "Is confidence reliable?"
     source = (
-        "calibration.parquet: overconfidence, ece, floor_ece; calibration_sizes.parquet: "
-        "overconfidence by shift; calibration.json: slopes, lags (tempered = false)"
+        "calibration_sizes.parquet: overconfidence, ece, floor_ece; calibration.parquet: "
+        "overconfidence by seed; calibration.json: slopes, lags (tempered = false)"
     )
     details: list[str] = []
     changes: dict[str, str] = {}
@@ -183,16 +183,18 @@ def confidence(tables: Tables) -> Answer:
         found = ends(tables, level)
         if not found:
             continue
+        last = found[-1]["size"]
         told = [
             f"{words.with_interval(row['overconfidence'], [row['low'], row['high']])} at "
             f"{row['size']} (ECE {row['ece']:.3f} against a floor of {row['floor_ece']:.3f})"
             for row in found
         ]
         details.append(f"{name.capitalize()}: over-confidence is {words.listed(told)}.")
-        tempered = at_level(tables, level, True)
-        last = tempered[tempered["size"] == found[-1]["size"]]["overconfidence"]
-        if len(last):
-            details[-1] += f" Temperature brings the latter to {words.plain(last.mean(), 2)}."
+        if (tempered := ends(tables, level, tempered=True)) and tempered[-1]["size"] == last:
+            gap = words.with_interval(
+                tempered[-1]["overconfidence"], [tempered[-1]["low"], tempered[-1]["high"]]
+            )
+            details[-1] += f" Temperature brings the latter to {gap}."
         details += [*_along_scale(tables, level), *_under_shift(tables, level)]
         changes[f"{name}s"] = _sign(found[-1]["low"], found[-1]["high"])
     if not details:
