@@ -97,6 +97,11 @@ class TestStudyFile:
         message = self.message(path)
         assert message.startswith(f"{path}") and re.search(r"line [12]\b", message)
 
+    def test_a_tab_is_called_one(self, tmp_path: Path) -> None:
+        (tmp_path / "x.yaml").write_text("training:\n\tanneal: 0.2\n")
+        with pytest.raises(StudyError, match=r"line 2, column 1: found a tab, expected spaces$"):
+            load_study(tmp_path / "x.yaml")
+
     def test_not_text(self, tmp_path: Path) -> None:
         path = tmp_path / "study.yaml"
         path.write_bytes(b"\xff\xfe\x00name")

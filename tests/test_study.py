@@ -132,8 +132,8 @@ IMPOSSIBLE: list[tuple[str, Any, str, tuple[str, ...]]] = [
     ("family/sizes/s2/width", 15, "family.sizes.s2.", ("width 15", "even width")),
     ("family/sizes/s2/depth", 0, "family.sizes.s2.depth", ("found 0", "expected", "1")),
     ("family/sizes/s2/depth", ABSENT, "family.sizes.s2.depth", ("missing",)),
-    ("family/sizes/s2/width", "wide", "family.sizes.s2.width", ("'wide'", "expected", "integer")),
-    ("family/sizes/s2/width", 16.5, "family.sizes.s2.width", ("16.5", "expected", "integer")),
+    ("family/sizes/s2/width", "wide", "family.sizes.s2.width", ("'wide'", "expected", "a whole number")),
+    ("family/sizes/s2/width", 16.5, "family.sizes.s2.width", ("16.5", "expected", "a whole number")),
     ("family/sizes/s2/width", True, "family.sizes.s2.width", ("expected",)),
     ("family/sizes/s2", None, "family.sizes.s2", ("None", "expected")),
     ("family/sizes/s2", 16, "family.sizes.s2", ("found 16", "expected")),
@@ -157,7 +157,7 @@ IMPOSSIBLE: list[tuple[str, Any, str, tuple[str, ...]]] = [
     ("training/horizons", [512], "training.warmup", ("5 steps", "step 0")),
     ("training/horizons", [0, 65536], "training.horizons.0", ("found 0", "expected")),
     ("training/batch_tokens", 500, "training.batch_tokens", ("500", "32", "try 512")),
-    ("training/batch_tokens", "lots", "training.batch_tokens", ("'lots'", "expected", "integer")),
+    ("training/batch_tokens", "lots", "training.batch_tokens", ("'lots'", "expected", "a whole number")),
     ("training/anneal", 0, "training.anneal", ("found 0", "expected")),
     ("training/anneal", 1, "training.anneal", ("found 1", "expected less than 1")),
     ("training/warmup/floor_steps", 99, "training.warmup", ("99 steps", "s1", "step 24")),
@@ -214,7 +214,7 @@ IMPOSSIBLE: list[tuple[str, Any, str, tuple[str, ...]]] = [
     ("name", "..", "name", ("'..'", "expected")),
     ("name", ".state", "name", ("'.state'", "expected")),
     ("name", "reference", "name", ("'reference'", "expected")),
-    ("seed", "x", "seed", ("'x'", "expected", "integer")),
+    ("seed", "x", "seed", ("'x'", "expected", "a whole number")),
     ("seed", -1, "seed", ("-1", "expected")),
 ]
 
@@ -253,7 +253,7 @@ CORPORA: list[tuple[str, Any, str, tuple[str, ...]]] = [
         "text for a number",
         {"kind": "synthetic", "documents": "many"},
         f"{CORPUS}.documents",
-        ("'many'", "expected", "integer"),
+        ("'many'", "expected", "a whole number"),
     ),
     ("hash", {**WHEEL, "sha256": "abc"}, f"{CORPUS}.sha256", ("'abc'", "expected 64")),
     ("hash in capitals", {**WHEEL, "sha256": PINNED.upper()}, f"{CORPUS}.sha256", ("lower-case",)),
@@ -307,6 +307,25 @@ def test_first_error_of_many_is_one_line() -> None:
     raw = changed("training/horizons", "soon")
     raw["name"], raw["seed"] = None, "x"
     assert len(message_of(raw)) < 200
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("training/batch_tokens", "lots", "found 'lots', expected a whole number"),
+        ("training/batch_tokens", 51.2, "found 51.2, expected a whole number"),
+        ("training/anneal", "much", "found 'much', expected a number"),
+        ("name", 3, "found 3, expected text"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_once(path: str, value: Any, expected: str) -> None:
+    assert message_of(changed(path, value)) == f"{path.replace('/', '.')}: {expected}"
+
+
+def test_a_lost_heading_is_hinted_at() -> None:
+    assert "(did you mean probe.items?)" in message_of(changed("training/items", 100))
+    raw = {key: value for key, value in BASE.items() if key != "arithmetic"}
+    assert message_of(raw) == "arithmetic: missing; expected a mapping of drills, held_out, share"
 
 
 def test_long_values_are_cut() -> None:

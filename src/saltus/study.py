@@ -315,7 +315,7 @@ def load_study(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
     except FileNotFoundError as error:
         raise StudyError(f"{path}: no such study file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise StudyError(f"{path}: not YAML: {_told(error)}") from error
     except OSError as error:
         raise StudyError(f"{path}: {error.strerror}") from error
     if not isinstance(raw, dict):
@@ -334,6 +334,17 @@ def parse_study(raw: Mapping[str, Any]) -> Study:
         raise StudyError(one_line(error, Study)) from error
     check(study)
     return study
+
+
+def _told(error: Exception) -> str:
+    """Return what is wrong with a file that is no YAML, and where, in one line."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    what = str(getattr(error, "problem", "")).replace("'\\t'", "a tab")
+    if "a tab" in what:
+        what = "found a tab, expected spaces"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {what}"
 
 
 def _refuse_booleans(value: Any, key: str) -> None:

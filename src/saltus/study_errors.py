@@ -10,6 +10,12 @@ from saltus.errors import nearest
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 """A misspelt key is named before the key that is missing because of it."""
+KINDS = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    "string_type": "text",
+}
+"""What values of a type are called."""
 
 
 def one_line(error: ValidationError, model: type[BaseModel]) -> str:
@@ -34,9 +40,14 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         known = _known_keys(model, location[:-1])
         expected = f"expected one of {', '.join(known)}" if known else "expected no such key"
-        return f"{key}: unknown key{nearest(str(location[-1]), known)}; {expected}"
+        word = str(location[-1])
+        hint = nearest(word, known) or _elsewhere(model, word)
+        return f"{key}: unknown key{hint}; {expected}"
     if problem["type"] == "missing":
-        return f"{key}: missing; expected a value"
+        known = _known_keys(model, location)
+        return f"{key}: missing; expected " + (
+            f"a mapping of {', '.join(known)}" if known else "a value"
+        )
     found = _shown(problem.get("input"))
     if problem["type"] == "literal_error":
         choices = str(problem.get("ctx", {}).get("expected", ""))
@@ -56,6 +67,8 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{key}: found {found}, expected at least {problem['ctx']['min_length']} entry"
     if problem["type"] == "string_pattern_mismatch":
         return f"{key}: found {found}, expected a name of letters, digits and _"
+    if problem["type"] in KINDS:
+        return f"{key}: found {found}, expected {KINDS[problem['type']]}"
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{key}: found {found}, {message.replace('input should be', 'expected')}"
 
@@ -103,6 +116,15 @@ def _known_keys(model: type[BaseModel], location: list[int | str]) -> list[str]:
         if current is None:
             return []
     return sorted(getattr(current, "model_fields", {}))
+
+
+def _elsewhere(model: type[BaseModel], word: str) -> str:
+    """Return a hint at a section that has the key: a heading may have been lost above it."""
+    for name, field in model.model_fields.items():
+        within = _model_within(field.annotation)
+        if word in getattr(within, "model_fields", {}):
+            return f" (did you mean {name}.{word}?)"
+    return ""
 
 
 def _model_within(annotation: Any) -> Any:

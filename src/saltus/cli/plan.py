@@ -81,7 +81,7 @@ def _print_totals(study: Study, jobs: list[PlannedJob], machine: Machine, cores:
     else:
         time = (
             f"{seconds:,.0f} core-seconds; about {makespan(jobs, cores) / 60:.1f} minutes of "
-            f"training on {cores} cores"
+            f"training on {cores} core{'s' if cores > 1 else ''}"
         )
     print(
         f"total {sum(job.tokens for job in jobs) / 1e6:.1f}M tokens, "
@@ -91,13 +91,19 @@ def _print_totals(study: Study, jobs: list[PlannedJob], machine: Machine, cores:
     largest = sum(sorted((job.memory_bytes for job in jobs), reverse=True)[:together])
     what = "the largest job" if together == 1 else f"the {together} largest jobs together"
     print(
-        f"memory {largest / 1e9:.2f} GB for {what}, of {machine.memory_bytes / 1e9:.1f} GB; "
-        f"states and checkpoints {sum(job.disk_bytes for job in jobs) / 1e9:.2f} GB on disk"
+        f"memory {_size(largest)} for {what}, of {machine.memory_bytes / 1e9:.1f} GB; "
+        f"states and checkpoints {_size(sum(job.disk_bytes for job in jobs))} on disk; probes, fits and "
+        "figures are not counted"
     )
     if any(job.memory_bytes > machine.memory_bytes for job in jobs):
         print("! does not fit: fewer seeds in a block, or smaller training.batch_tokens")
     elif largest > machine.memory_bytes:
         print(f"these do not fit together: run fewer at a time than {cores}")
+
+
+def _size(num_bytes: float) -> str:
+    """Return bytes as MB, or as GB from one on."""
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.0f} MB"
 
 
 def _print_epochs(study: Study, results: Path) -> None:
