@@ -5,6 +5,7 @@ recorded, so it is left out.
 """
 
 import argparse
+import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ def run(options: argparse.Namespace) -> None:
     jobs = plan(study, machine, rates)
     _print_table(jobs, machine)
     _print_totals(study, jobs, machine, options.cores)
+    _print_done(study, results)
     _print_epochs(study, results)
     if not all(job.measured for job in jobs):
         _print_doubt(study, machine, is_here)
@@ -99,6 +101,17 @@ def _print_totals(study: Study, jobs: list[PlannedJob], machine: Machine, cores:
         print("! does not fit: fewer seeds in a block, or smaller training.batch_tokens")
     elif largest > machine.memory_bytes:
         print(f"these do not fit together: run fewer at a time than {cores}")
+
+
+def _print_done(study: Study, results: Path) -> None:
+    """Print how many of the jobs are trained already, as their spec stands now."""
+    specs = study.train_specs()
+    done = 0
+    for spec in specs:
+        path = results / "train" / spec.size / f"block{spec.block}" / "status.json"
+        done += path.exists() and read_json(path)["spec"] == json.loads(spec.to_json())
+    if done:
+        print(f"{done} of these {len(specs)} jobs are trained; snakemake -n lists what is left")
 
 
 def _size(num_bytes: float) -> str:
