@@ -20,7 +20,8 @@ try:
     STUDY_FILE = study_path(config.get("study"), Path(workflow.basedir))
     STUDY = load_study(STUDY_FILE, OVERRIDES)
     check_machine(STUDY, Path("results"))
-    check_texts(STUDY)
+    if not Path("results", STUDY.name, "shards", "manifest.json").exists():
+        check_texts(STUDY)
     if not (workflow.output_settings.dryrun or workflow.remote_exec):
         LOCK = hold_folder(Path(".snakemake/saltus.lock"))
 except SaltusError as error:

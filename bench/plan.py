@@ -16,6 +16,7 @@ import math
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +106,12 @@ def child(index: int, seconds: float, shards: Path) -> None:
     import pandas as pd
     import torch
 
+    from saltus.errors import Stopped
     from saltus.files import write_table
     from saltus.train.job import run_job
     from saltus.train.memory import peak_memory_bytes
     from saltus.train.state import load_snapshot
-    from saltus.train.trainer import OutOfTime
+    from saltus.train.stop import Stop
 
     spec, cpu = spec_of(index), torch.device("cpu")
     stands = []
@@ -117,8 +119,9 @@ def child(index: int, seconds: float, shards: Path) -> None:
         states = Path(folder)
         for _ in range(2):
             try:
-                run_job(spec, shards, states / "out", states, cpu, "bench", seconds / 2)
-            except OutOfTime:
+                stop = Stop(time.monotonic() + seconds / 2)
+                run_job(spec, shards, states / "out", states, cpu, "bench", stop)
+            except Stopped:
                 (trunk,) = states.glob("*/trunk.safetensors")
                 stands.append(load_snapshot(trunk, cpu))
         # A job that ends writes its curve: what that loads belongs to the process.

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     import common
     import grid
     import law
+    import plan
     import precision
     import rate
     from peers import chinchilla, nanogpt
@@ -30,6 +32,7 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         common=common,
         grid=grid,
         law=law,
+        plan=plan,
         precision=precision,
         rate=rate,
         chinchilla=chinchilla,
@@ -281,6 +284,15 @@ def test_without_a_gpu_its_bench_says_so_in_one_line(tmp_path: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stderr.strip().count("\n") == 0 and "needs CUDA" in ended.stderr
+
+
+def test_a_shape_of_the_plan_is_timed(
+    modules: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = modules.plan.build_shards(tmp_path)
+    modules.plan.child(0, 1.0, shards)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["rate"] > 1000 and found["peak"] > 1e8
 
 
 def test_the_rates_of_a_studys_sizes(modules: SimpleNamespace, tmp_path: Path) -> None:

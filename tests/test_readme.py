@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from saltus.figure import words
-from saltus.figure.calibration_size import ends
+from saltus.figure.calibration_size import doubt, ends
 from saltus.figure.tables import Tables, load_tables
 from saltus.files import sha256_of
+from saltus.report.answers import by_seed
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference" / "laptop"
@@ -71,6 +72,13 @@ def test_the_baseline_and_the_doubts_are_those_of_the_tables(
         gap = last["overconfidence"]
         quoted = f"{gap:.3f} [{last['low']:.3f}, {last['high']:.3f}]".replace("-", "−")
         assert quoted in told, quoted
+    rows = reference.calibration_sizes
+    rows = rows[(rows["shift"] == "out_of_range") & ~rows["tempered"].astype(bool)]
+    rows = rows.sort_values("params_nonembedding")
+    for _, row in rows.iloc[[0, -1]].iterrows():
+        low, high = doubt(row, by_seed(reference, row))
+        assert f"by {row['overconfidence']:.3f} [{low:.3f}, {high:.3f}]" in told
+    assert f"right in {row['accuracy'] * row['n']:.0f} of {row['n']:,.0f}." in told
 
 
 def test_files_that_the_readme_shows_exist(readme: str) -> None:

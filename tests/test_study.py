@@ -132,8 +132,18 @@ IMPOSSIBLE: list[tuple[str, Any, str, tuple[str, ...]]] = [
     ("family/sizes/s2/width", 15, "family.sizes.s2.", ("width 15", "even width")),
     ("family/sizes/s2/depth", 0, "family.sizes.s2.depth", ("found 0", "expected", "1")),
     ("family/sizes/s2/depth", ABSENT, "family.sizes.s2.depth", ("missing",)),
-    ("family/sizes/s2/width", "wide", "family.sizes.s2.width", ("'wide'", "expected", "a whole number")),
-    ("family/sizes/s2/width", 16.5, "family.sizes.s2.width", ("16.5", "expected", "a whole number")),
+    (
+        "family/sizes/s2/width",
+        "wide",
+        "family.sizes.s2.width",
+        ("'wide'", "expected a whole number"),
+    ),
+    (
+        "family/sizes/s2/width",
+        16.5,
+        "family.sizes.s2.width",
+        ("16.5", "expected a whole number"),
+    ),
     ("family/sizes/s2/width", True, "family.sizes.s2.width", ("expected",)),
     ("family/sizes/s2", None, "family.sizes.s2", ("None", "expected")),
     ("family/sizes/s2", 16, "family.sizes.s2", ("found 16", "expected")),
@@ -157,7 +167,12 @@ IMPOSSIBLE: list[tuple[str, Any, str, tuple[str, ...]]] = [
     ("training/horizons", [512], "training.warmup", ("5 steps", "step 0")),
     ("training/horizons", [0, 65536], "training.horizons.0", ("found 0", "expected")),
     ("training/batch_tokens", 500, "training.batch_tokens", ("500", "32", "try 512")),
-    ("training/batch_tokens", "lots", "training.batch_tokens", ("'lots'", "expected", "a whole number")),
+    (
+        "training/batch_tokens",
+        "lots",
+        "training.batch_tokens",
+        ("'lots'", "expected a whole number"),
+    ),
     ("training/anneal", 0, "training.anneal", ("found 0", "expected")),
     ("training/anneal", 1, "training.anneal", ("found 1", "expected less than 1")),
     ("training/warmup/floor_steps", 99, "training.warmup", ("99 steps", "s1", "step 24")),
@@ -214,7 +229,7 @@ IMPOSSIBLE: list[tuple[str, Any, str, tuple[str, ...]]] = [
     ("name", "..", "name", ("'..'", "expected")),
     ("name", ".state", "name", ("'.state'", "expected")),
     ("name", "reference", "name", ("'reference'", "expected")),
-    ("seed", "x", "seed", ("'x'", "expected", "a whole number")),
+    ("seed", "x", "seed", ("'x'", "expected a whole number")),
     ("seed", -1, "seed", ("-1", "expected")),
 ]
 
@@ -253,7 +268,7 @@ CORPORA: list[tuple[str, Any, str, tuple[str, ...]]] = [
         "text for a number",
         {"kind": "synthetic", "documents": "many"},
         f"{CORPUS}.documents",
-        ("'many'", "expected", "a whole number"),
+        ("'many'", "expected a whole number"),
     ),
     ("hash", {**WHEEL, "sha256": "abc"}, f"{CORPUS}.sha256", ("'abc'", "expected 64")),
     ("hash in capitals", {**WHEEL, "sha256": PINNED.upper()}, f"{CORPUS}.sha256", ("lower-case",)),
@@ -362,7 +377,8 @@ def test_a_size_may_take_several_processes() -> None:
     study = parse_study(two_processes())
     name = next(iter(study.family.sizes))
     jobs = Jobs(study)
-    assert jobs.launcher(name) == "torchrun --standalone --nproc-per-node 2 -m saltus"
+    launcher = "torchrun --standalone --nproc-per-node 2 -m saltus"
+    assert jobs.launcher(name) == f"TORCH_ELASTIC_SHUTDOWN_TIMEOUT=120 {launcher}"
     assert jobs.threads_of(name) == 2
     jobs.gpus = 1
     assert jobs.gpus_of(name) == 2

@@ -17,6 +17,8 @@ from saltus.model.count import count_parameters, flops_per_token
 from saltus.probe.spec import ProbeSpec
 from saltus.study import Study
 
+SHUTDOWN_SECONDS = 120
+"""What torchrun leaves its processes to save in, once it is asked to stop; 30 if nobody says."""
 ANALYSIS = {
     "prediction": ("saltus.law.predict", "saltus.tables"),
     "tables": ("saltus.tables",),
@@ -113,7 +115,8 @@ class Jobs:
         processes = self.study.family.sizes[size].processes
         if processes == 1:
             return "saltus"
-        return f"torchrun --standalone --nproc-per-node {processes} -m saltus"
+        patience = f"TORCH_ELASTIC_SHUTDOWN_TIMEOUT={SHUTDOWN_SECONDS}"
+        return f"{patience} torchrun --standalone --nproc-per-node {processes} -m saltus"
 
     def gpus_of(self, size: str) -> int:
         """Return the GPUs that a training job of a size takes."""

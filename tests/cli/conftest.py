@@ -55,7 +55,6 @@ def simulated_results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stand_ins = {
         "tables/items.parquet": "large",
         "tables/foretold.parquet": "copied, not read",
-        "tables/calibration_shift.parquet": "copied, not read",
         "tables/tokens.parquet": "large",
         "figures/law-fit.svg": "drawn",
         "figures/law-fit.png": "drawn",

@@ -49,15 +49,29 @@ def test_under_torchrun_the_time_limit_is_no_failure(prepared: Path) -> None:
     assert not (prepared / "results" / "tiny" / "train").exists()
 
 
+def lengthen(folder: Path, processes: int) -> None:
+    """Let the second size train for minutes, on so many processes."""
+    path = folder / "config.yaml"
+    raw = yaml.safe_load(path.read_text())
+    raw["family"]["sizes"]["s2"]["processes"] = processes
+    raw["training"]["horizons"] = [1 << 22]
+    path.write_text(yaml.safe_dump(raw))
+
+
+def step_of_first_snapshot(states: Path, process: "subprocess.Popen[str]") -> int:
+    """Wait for a job's first snapshot; return its step."""
+    deadline = time.monotonic() + 90
+    while not (found := list(states.glob("*/trunk.safetensors"))):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    return snapshot_step(found[0])
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
 def test_a_signal_saves_what_was_done_and_the_next_call_goes_on(
     number: signal.Signals, prepared: Path
 ) -> None:
-    path = prepared / "config.yaml"
-    raw = yaml.safe_load(path.read_text())
-    raw["family"]["sizes"]["s2"]["processes"] = 1
-    raw["training"]["horizons"] = [1 << 22]
-    path.write_text(yaml.safe_dump(raw))
+    lengthen(prepared, processes=1)
     states = prepared / "results" / ".state"
     process = subprocess.Popen(
         [sys.executable, "-m", "saltus", "train", "--size", "s2"],
@@ -66,11 +80,8 @@ def test_a_signal_saves_what_was_done_and_the_next_call_goes_on(
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    deadline = time.monotonic() + 60
-    while not list(states.glob("*/engine.json")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(1.0)  # it trains, and is far from its first snapshot
+    first = step_of_first_snapshot(states, process)
+    time.sleep(0.5)
     process.send_signal(number)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 128 + number
@@ -78,6 +89,39 @@ def test_a_signal_saves_what_was_done_and_the_next_call_goes_on(
     assert "Traceback" not in told
     (saved,) = states.glob("*/trunk.safetensors")
     before = snapshot_step(saved)
-    assert before > 0
+    assert before > first
     assert main(["train", "--size", "s2", "--time-limit", "0"]) == 3
     assert snapshot_step(saved) == before + 1
+
+
+def test_all_processes_leave_when_one_is_stopped(prepared: Path) -> None:
+    lengthen(prepared, processes=2)
+    states = prepared / "results" / ".state"
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "saltus"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *torchrun, "train", "--size", "s2"],
+        cwd=prepared,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    first = step_of_first_snapshot(states, process)
+    time.sleep(0.5)
+    os.kill(process_of_rank(1, process.pid), signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in told
+    assert told.count("another process was stopped; saved, call again to go on") == 1
+    (saved,) = states.glob("*/trunk.safetensors")
+    assert snapshot_step(saved) > first
+
+
+def process_of_rank(rank: int, parent: int) -> int:
+    """Return the process that a launcher started as this rank (Linux alone tells)."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            status, environ = path.with_name("status").read_text(), path.read_bytes()
+        except OSError:
+            continue
+        if f"PPid:\t{parent}\n" in status and f"RANK={rank}".encode() in environ.split(b"\0"):
+            return int(path.parent.name)
+    pytest.skip("there is no /proc")

@@ -44,5 +44,7 @@ def test_what_lies_beyond_the_range_is_told_with_a_limit_within_it() -> None:
     assert format_beyond(True, None, 600, 148e3) == "> 148k"
     assert format_beyond(True, 148e3, 600, 148e3) == "> 148k"
     assert format_beyond(True, 90e3, 600, 148e3) == "> 148k [90k, > 148k]"
+    assert format_beyond(True, 147_999.9, 600, 148e3) == "> 148k"
+    assert format_beyond(True, 300, 600, 148e3) == "> 148k [< 600, > 148k]"
     assert format_beyond(False, None, 600, 148e3) == "< 600"
     assert format_beyond(False, 2e3, 600, 148e3) == "< 600 [< 600, 2k]"

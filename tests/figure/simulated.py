@@ -36,7 +36,7 @@ def loss_of(params_total: Any, tokens: Any) -> Any:
 TABLES = (
     "runs", "losses", "curves", "scores", "thresholds", "calibration", "reliability",
     "calibration_sizes", "reliability_curves", "risk_curves", "seeds", "breakdown",
-    "calibration_deltas",
+    "calibration_shift", "calibration_deltas",
 )  # fmt: skip
 
 
@@ -56,6 +56,7 @@ def simulate(
     runs = _runs(rng, num_sizes, num_seeds, horizons, diverged)
     scores = _scores(rng, runs, tasks, arms)
     calibration = _calibration(rng, runs, scores)
+    by_size = _by_size(rng, runs)
     swept = _rates(rng, runs) if rates else (None, None)
     return Tables(
         runs=runs,
@@ -65,7 +66,8 @@ def simulate(
         thresholds=_thresholds(runs, scores, tasks, arms),
         calibration=calibration,
         reliability=_reliability(rng, runs),
-        calibration_sizes=_by_size(rng, runs),
+        calibration_sizes=by_size,
+        calibration_shift=_by_run(by_size, runs),
         calibration_deltas=_deltas(runs),
         reliability_curves=_curves_of_confidence(runs),
         risk_curves=_risks(runs),
@@ -376,6 +378,16 @@ def _by_size(rng: Any, runs: pd.DataFrame) -> pd.DataFrame:
                         "smooth_ece_high": abs(gap) + 0.02, "floor_smooth_ece": 0.02,
                     })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _by_run(by_size: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return over-confidence under shift by seed: the pooled one, a little apart."""
+    latest = runs[(runs["status"] == "ok") & (runs["horizon"] == runs["horizon"].max())]
+    rows = by_size[by_size["shift"].notna()]
+    names = ["size", "level", "tempered", "shift", "severity", "overconfidence"]
+    joined = latest[["run", "size", "seed", "horizon"]].merge(rows[names], on="size")
+    middle = joined.groupby("size")["seed"].transform("mean")
+    return joined.assign(overconfidence=joined["overconfidence"] + 0.02 * (joined["seed"] - middle))
 
 
 def _curves_of_confidence(runs: pd.DataFrame) -> pd.DataFrame:

@@ -443,3 +443,14 @@ def test_other_models_stand_where_their_tables_say(tables: Tables) -> None:
     assert found == [(8.5e7, 0.31), (8.5e7, 0.2), (8.5e7, 0.2)]
     assert all(axes.get_xlim()[1] > 8.5e7 for axes in figure.axes)
     assert sum(text.get_text() == "gpt" for axes in figure.axes for text in axes.texts) == 3
+
+
+def test_a_laws_scale_holds_what_it_predicts_and_bears_equal_losses(tables: Tables) -> None:
+    rows = [{**row, "predicted": row["predicted"] + 2.0} for row in tables.laws["heldout"]["rows"]]
+    wrong = altered(tables, heldout={"rows": rows})
+    low, high = law_fit.draw(wrong).axes[0].get_ylim()
+    assert low < tables.finished()["loss_text"].min()
+    assert high > max(row["predicted"] for row in rows)
+    one = replace(tables, runs=tables.runs.assign(loss_text=3.0))
+    low, high = law_fit.draw(altered(one, heldout={"rows": []})).axes[0].get_ylim()
+    assert low < 3.0 < high

@@ -80,6 +80,7 @@ def test_half_widths_of_independent_errors_add_in_quadrature() -> None:
     unknown = (math.nan, math.nan)
     assert combined(1.0, (0.7, 1.3), (0.6, 1.4)) == pytest.approx((0.5, 1.5))
     assert combined(1.0, (0.9, 1.3), unknown) == pytest.approx((0.9, 1.3))
+    assert combined(0.0, (0.1, 0.3), (-0.1, 0.1)) == pytest.approx((-0.1, np.hypot(0.3, 0.1)))
     assert np.isnan(combined(1.0, unknown, unknown)).all()
 
 
@@ -104,3 +105,19 @@ def test_a_rule_takes_its_rows_from_the_runs(directory: Path) -> None:
     assert rates.draw(tables).axes
     caption = rates.caption(tables)
     assert "e = −0.300" in caption and "s2" in caption and "0.20 %" in caption
+
+
+@pytest.mark.parametrize("seed_scatter", [0.0, 0.02, 0.1])
+def test_intervals_for_other_seeds_and_items_cover_the_truth(seed_scatter: float) -> None:
+    """Five seeds answer the same 400 items: scatter of seeds, of items, and of both together."""
+    rng = np.random.default_rng(5)
+    inside, draws = 0, 2000
+    for _ in range(draws):
+        seeds, items = seed_scatter * rng.normal(size=(5, 1)), 0.4 * rng.normal(size=400)
+        gaps = seeds + items + 0.3 * rng.normal(size=(5, 400))
+        half = 1.96 * stats.sem(gaps.mean(0))
+        low, high = combined(
+            gaps.mean(), (gaps.mean() - half, gaps.mean() + half), mean_interval(gaps.mean(1))
+        )
+        inside += low < 0 < high
+    assert 0.94 < inside / draws < 0.995

@@ -187,11 +187,25 @@ def test_a_file_that_cannot_be_loaded_is_one_line(
 ) -> None:
     """As where the cache folder is mounted noexec."""
     compiler = cold / "cc"
-    compiler.write_text('#!/bin/sh\nfor last; do :; done\necho "no library" > "$last"\n')
+    script = ["#!/bin/sh", "for last; do :; done", '[ "$last" = --version ] || echo no > "$last"']
+    compiler.write_text("\n".join(script))
     compiler.chmod(0o755)
     monkeypatch.setenv("CC", str(compiler))
-    with pytest.raises(NoCompilerError, match=r"cannot be loaded: .* \(set XDG_CACHE_HOME\)"):
-        library_file()
+    for _ in range(2):
+        with pytest.raises(NoCompilerError, match=r"cannot be loaded: .* \(set XDG_CACHE_HOME\)"):
+            library_file()
+
+
+def test_a_file_of_another_machine_is_made_anew(
+    cold: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, name = library_file().read_bytes(), library_file().name
+    damaged = cold / "other" / "saltus" / name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"of another machine")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cold / "other"))
+    library_file.cache_clear()
+    assert library_file() == damaged and len(damaged.read_bytes()) == len(content)
 
 
 def test_tokens_beyond_the_vocabulary_are_refused() -> None:

@@ -10,10 +10,11 @@ from simulated import simulate
 
 from saltus.errors import TableError
 from saltus.figure import words
+from saltus.figure.calibration_size import doubt
 from saltus.figure.catalogue import FIGURES, available, draw_all
 from saltus.figure.seed_spread import deviation_within
 from saltus.figure.tables import Tables
-from saltus.report.answers import headline
+from saltus.report.answers import by_seed, headline
 from saltus.report.confidence import confidence_grids
 from saltus.report.render import raised, render
 from saltus.report.sections import grids
@@ -248,7 +249,8 @@ def test_the_answer_on_confidence_tells_scale_and_shift(tables: Tables) -> None:
     rows = rows[rows["shift"].notna() & ~rows["tempered"].astype(bool)]
     worst = rows.loc[rows["overconfidence"].idxmax()]
     name = "other domain" if worst["shift"] == "domain" else f"noise {worst['severity']}"
-    ends = [worst["overconfidence_low"], worst["overconfidence_high"]]
+    ends = doubt(worst, by_seed(tables, worst))
+    assert ends[0] < worst["overconfidence_low"] and ends[1] > worst["overconfidence_high"]
     assert f"by up to {words.with_interval(worst['overconfidence'], ends)} ({name})" in told
 
 

@@ -27,7 +27,7 @@ from saltus.train.stop import Stop
 
 def run_case(case: dict, folder: Path, shards: Path, device: torch.device) -> None:
     """Train the branches of a case from its snapshot and save where each ended."""
-    stop.SNAPSHOT_SECONDS, stop.SNAPSHOT_SHARE = case.get("snapshot_seconds", math.inf), math.inf
+    stop.LEAST_SECONDS = stop.MOST_SECONDS = case.get("snapshot_seconds", math.inf)
     spec = TrainSpec.from_json(case["spec"])
     engine = Engine(case.get("kernels", "written"), 1, case.get("micro_batches", 1))
     trainer = ShardedTrainer(

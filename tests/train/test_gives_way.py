@@ -29,7 +29,7 @@ def test_killed_after_giving_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = make_spec((8, 20))
-    monkeypatch.setattr("saltus.train.stop.SNAPSHOT_SECONDS", math.inf)
+    monkeypatch.setattr("saltus.train.stop.LEAST_SECONDS", math.inf)
     monkeypatch.setattr("saltus.train.job.recorded_or_decided", recorded)
     real_step, real_losses = module.optimizer_step, module.written_losses
     at = {"step": 0, "left": math.inf}
@@ -71,3 +71,52 @@ def recorded(state: Path, spec: TrainSpec, device: torch.device) -> Engine:
         return Engine(**read_json(engine_module.engine_file(state)))
     engine_module.record(state, Engine("written", 2))
     return Engine("written", 2)
+
+
+@pytest.mark.parametrize("kill", [5, 9, 21])
+def test_a_step_that_cannot_be_recorded_is_taken_as_written(
+    kill: int,
+    shards: Path,
+    make_spec: Callable[..., TrainSpec],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing here records: the recording fails as where a GPU's memory is short."""
+
+    class Short:
+        def __init__(self, *_: Any) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    spec, cpu = make_spec((8, 20)), torch.device("cpu")
+    monkeypatch.setattr(module, "GraphedStep", Short)
+    real_step, left = module.optimizer_step, kill
+
+    def counted(*arguments: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KilledError
+        real_step(*arguments)
+
+    def go(name: str, kernels: str) -> Path:
+        def decided(state: Path, *_: Any) -> Engine:
+            if engine_module.engine_file(state).exists():
+                return Engine(**read_json(engine_module.engine_file(state)))
+            engine_module.record(state, Engine(kernels, 2))
+            return Engine(kernels, 2)
+
+        monkeypatch.setattr("saltus.train.job.recorded_or_decided", decided)
+        run_job(spec, shards, tmp_path / name / "out", tmp_path / name / "states", cpu, "code")
+        return tmp_path / name / "out"
+
+    written = go("written", "written")
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(module, "optimizer_step", counted)
+        go("graphed", "graphed")
+    assert capsys.readouterr().err.count("going on without a graph") == 1
+    (state,) = (tmp_path / "graphed" / "states").iterdir()
+    assert read_json(state / "engine.json")["kernels"] == "written"
+    graphed = go("graphed", "graphed")
+    for path in written.glob("*.safetensors"):
+        assert path.read_bytes() == (graphed / path.name).read_bytes(), path.name

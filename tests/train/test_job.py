@@ -225,8 +225,8 @@ def test_a_job_that_is_stopped_after_every_step_ends_the_same(
 
 def snapshots(monkeypatch: pytest.MonkeyPatch, often: bool) -> None:
     """Let there be a snapshot after every step, or none."""
-    monkeypatch.setattr(stop_module, "SNAPSHOT_SECONDS", -1.0 if often else math.inf)
-    monkeypatch.setattr(stop_module, "SNAPSHOT_SHARE", math.inf)
+    monkeypatch.setattr(stop_module, "LEAST_SECONDS", -1.0 if often else math.inf)
+    monkeypatch.setattr(stop_module, "MOST_SECONDS", -1.0 if often else math.inf)
 
 
 @contextmanager

@@ -1,13 +1,10 @@
 """What ends a job before its end: a deadline, a signal; and how often it saves."""
 
 import math
-import os
 import signal
-import time
 
 import pytest
 
-from saltus.errors import Stopped
 from saltus.train import stop as module
 from saltus.train.stop import Rhythm, Stop
 
@@ -34,40 +31,56 @@ def test_a_deadline_asks_once_it_has_passed(clock: Clock) -> None:
     assert str(asked) == "time is up" and asked is not None and asked.code == 3
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
-)
-def test_a_signal_asks_and_the_end_of_heeding_raises(
-    number: signal.Signals, code: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("number", module.SIGNALS, ids=lambda each: each.name)
+def test_a_signal_asks_and_interrupts_nothing(number: signal.Signals) -> None:
     before = [signal.getsignal(each) for each in module.SIGNALS]
-    stop, done = Stop(), False
-    heeded, told = stop.heeding_signals(), f"stopped by {number.name}"
-    with pytest.raises(Stopped, match=told) as raised, heeded:
-        os.kill(os.getpid(), number)
-        time.sleep(0.01)
+    stop = Stop()
+    with stop.heeding_signals():
+        signal.raise_signal(number)
         asked = stop.asked()
-        done = True
-    assert done and asked is not None and asked.code == raised.value.code == code
-    assert capsys.readouterr().err == "saltus: saving; Ctrl-C again ends at once\n"
+    assert str(asked) == f"stopped by {number.name}"
+    assert asked is not None and asked.code == 128 + number
     assert [signal.getsignal(each) for each in module.SIGNALS] == before
+    assert stop.signal is number, "the next job is not begun"
 
 
-def test_only_a_later_interrupt_ends_at_once(clock: Clock) -> None:
-    stop, reached = Stop(), []
-    with pytest.raises(KeyboardInterrupt), stop.heeding_signals():
-        for number, later in [
-            (signal.SIGINT, 0.0),  # asks
-            (signal.SIGINT, 0.5),  # the same, passed on by a launcher
-            (signal.SIGTERM, 9.0),  # asks for what is on its way
-            (signal.SIGINT, 9.0),
-        ]:
-            clock.now += later
-            os.kill(os.getpid(), number)
-            for _ in range(1000):  # handlers run between two instructions
-                pass
-            reached.append(number)
-    assert len(reached) == 3
+def test_what_is_ignored_stays_so() -> None:
+    """As in a job that a shell has put into the background, or under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop = Stop()
+        with stop.heeding_signals():
+            signal.raise_signal(signal.SIGHUP)
+        assert stop.asked() is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", module.SIGNALS, ids=lambda each: each.name)
+def test_only_a_later_one_ends_at_once(number: signal.Signals, clock: Clock) -> None:
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, end)
+    try:
+        stop, reached = Stop(), []
+        with pytest.raises(KeyboardInterrupt), stop.heeding_signals():
+            for later in (0.0, 0.5, 9.0):
+                clock.now += later
+                signal.raise_signal(number)
+                reached.append(later)
+        assert reached == [0.0, 0.5]
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_stderr_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone:
+        def write(self, text: str) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(module.sys, "stderr", Gone())
+    module.say("saving")
 
 
 def test_snapshots_are_seconds_apart_and_take_a_small_share(clock: Clock) -> None:
@@ -88,6 +101,10 @@ def test_snapshots_are_seconds_apart_and_take_a_small_share(clock: Clock) -> Non
     assert not rhythm.is_due(), "two seconds in a hundred"
     clock.now += 2.0
     assert rhythm.is_due()
+    clock.now += 60.0
+    rhythm.saved(clock.now - 60.0)
+    clock.now += 601.0
+    assert rhythm.is_due(), "ten minutes at most"
 
 
 def test_nothing_asks_by_itself() -> None:

@@ -106,7 +106,7 @@ def test_plan_uses_what_was_measured(
     assert main(["plan", "smoke"]) == 0
     said = capsys.readouterr().out
     assert "~ estimated" not in said and "total 0.6M tokens" in said
-    assert "4 of these 4 jobs are trained" in said
+    assert "4 of these 4 jobs were trained" in said
 
 
 def test_publish_a_finished_study(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,8 +94,8 @@ def _print_totals(study: Study, jobs: list[PlannedJob], machine: Machine, cores:
     what = "the largest job" if together == 1 else f"the {together} largest jobs together"
     print(
         f"memory {_size(largest)} for {what}, of {machine.memory_bytes / 1e9:.1f} GB; "
-        f"states and checkpoints {_size(sum(job.disk_bytes for job in jobs))} on disk; probes, fits and "
-        "figures are not counted"
+        f"states and checkpoints {_size(sum(job.disk_bytes for job in jobs))} on disk; "
+        "probes, fits and figures are not counted"
     )
     if any(job.memory_bytes > machine.memory_bytes for job in jobs):
         print("! does not fit: fewer seeds in a block, or smaller training.batch_tokens")
@@ -104,14 +104,17 @@ def _print_totals(study: Study, jobs: list[PlannedJob], machine: Machine, cores:
 
 
 def _print_done(study: Study, results: Path) -> None:
-    """Print how many of the jobs are trained already, as their spec stands now."""
+    """Print how many of the jobs were trained with the spec that they have now."""
     specs = study.train_specs()
     done = 0
     for spec in specs:
         path = results / "train" / spec.size / f"block{spec.block}" / "status.json"
         done += path.exists() and read_json(path)["spec"] == json.loads(spec.to_json())
     if done:
-        print(f"{done} of these {len(specs)} jobs are trained; snakemake -n lists what is left")
+        print(
+            f"{done} of these {len(specs)} jobs were trained with these settings; snakemake -n "
+            "lists what is left"
+        )
 
 
 def _size(num_bytes: float) -> str:

@@ -59,10 +59,12 @@ def format_beyond(
 ) -> str:
     """Print what lies beyond the range tried, with its limit where that is within the range.
 
-    Above `> 148k` or `> 148k [90k, > 148k]`, else `< 600` or `< 600 [< 600, 2k]`.
+    Above `> 148k` or `> 148k [90k, > 148k]`, else `< 600` or `< 600 [< 600, 2k]`. A limit beyond
+    the other end of the range leaves all of it possible: `> 148k [< 600, > 148k]`.
     """
     told = f"> {text(largest)}" if above else f"< {text(smallest)}"
-    if limit is None or limit == (largest if above else smallest):
+    if limit is None or text(limit) == text(largest if above else smallest):
         return told
-    low, high = (limit, None) if above else (None, limit)
+    within = limit if smallest <= limit <= largest else None
+    low, high = (within, None) if above else (None, within)
     return f"{told} {format_interval(None, low, high, smallest, largest, text)}"

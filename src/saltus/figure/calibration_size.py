@@ -124,25 +124,38 @@ def _absolute(axes: Axes, tables: Tables, error: str, level: str) -> None:
     axes.set_ylim(bottom=0)
 
 
-def ends(tables: Tables, level: str, tempered: bool = False) -> list[dict[str, Any]]:
-    """Return the errors of the smallest and the largest size as the panels have them, seeds pooled.
+def doubt(row: "pd.Series[Any]", by_run: pd.DataFrame) -> tuple[float, float]:
+    """Return the interval of a pooled over-confidence for other seeds and other text or problems.
 
-    Each has size, ece, floor_ece, and overconfidence with an interval (low, high) for other seeds
-    and other text or problems: what its seeds scatter, and what pooled predictions do.
+    Of its bootstrap over documents or problems, and of t over the seeds in `by_run`; see
+    `spread.combined`.
+    """
+    gaps = by_run["overconfidence"].dropna().tolist()
+    over_items = (row["overconfidence_low"], row["overconfidence_high"])
+    return combined(float(row["overconfidence"]), over_items, mean_interval(gaps))
+
+
+def ends(tables: Tables, level: str, tempered: bool = False) -> list[dict[str, Any]]:
+    """Return the pooled errors of the smallest and the largest size.
+
+    Each has size, ece, floor_ece, and overconfidence with `doubt` (low, high) and the number of
+    seeds in it.
     """
     pooled, by_run = pooled_at(tables, level, tempered), at_level(tables, level, tempered)
     found = []
     for place in dict.fromkeys([0, len(pooled) - 1] if len(pooled) else []):
         row = pooled.iloc[place]
-        gaps = by_run[by_run["size"] == row["size"]]["overconfidence"].tolist()
-        low, high = combined(
-            float(row["overconfidence"]),
-            (row["overconfidence_low"], row["overconfidence_high"]),
-            mean_interval(gaps),
-        )
+        seeds = by_run[by_run["size"] == row["size"]]
+        low, high = doubt(row, seeds)
         kept = {name: row[name] for name in ("size", "ece", "floor_ece", "overconfidence")}
-        found.append({**kept, "low": low, "high": high})
+        found.append({**kept, "low": low, "high": high, "num_seeds": len(seeds)})
     return found
+
+
+def doubted(found: list[dict[str, Any]]) -> str:
+    """Return what the intervals of `ends` are for."""
+    few = any(row["num_seeds"] < 2 for row in found)
+    return "other text or problems alone" if few else "other seeds and other text or problems"
 
 
 def caption(tables: Tables) -> str:
@@ -153,9 +166,10 @@ def caption(tables: Tables) -> str:
     parts = [
         f"Calibration at {words.count(tables.horizons()[-1])} training tokens with 95 % intervals: "
         "over-confidence by seed (above zero: more confident than right), absolute errors of all "
-        "seeds together; in numbers, over-confidence with what seeds and what text or problems "
-        "make uncertain. The floor is the mean error of a perfectly calibrated model with these "
-        "very confidences; an interval is of the error without it and may end below its point."
+        "seeds together. Over-confidence in numbers is of all seeds, its interval for "
+        f"{doubted([row for level in shown for row in ends(tables, level)])}. The floor is the "
+        "mean error of a perfectly calibrated model with these very confidences; an interval is of "
+        "the error without it and may end below its point."
     ]
     for level in shown:
         told = [

@@ -23,8 +23,8 @@ from saltus.law.misfit import NO_FIT, SOME
 
 SEEDS_SPREAD, SIZES_SPREAD = 0.035, 0.154
 """Decades over which seeds (above) and sizes (below) of one horizon lie side by side."""
-MARGIN = 0.06
-"""Beyond the losses, as a share of their range; a wider band is cut off."""
+MARGIN, LEAST_RANGE = 0.06, 0.1
+"""Beyond the losses, as a share of their range, which counts as that many nats at least."""
 WRAP = 120
 """Letters of a line above a panel."""
 
@@ -74,11 +74,15 @@ def draw(tables: Tables) -> Figure:
 def _beside(tables: Tables, size: str) -> float:
     """Return the factor that moves a size's runs beside those of others at the same horizon."""
     sizes = tables.sizes()
-    return float(10 ** ((sizes.index(size) / max(len(sizes) - 1, 1) - 0.5) * SIZES_SPREAD))
+    place = sizes.index(size) if size in sizes else 0
+    return float(10 ** ((place / max(len(sizes) - 1, 1) - 0.5) * SIZES_SPREAD))
 
 
 def _data(axes: Axes, tables: Tables, runs: pd.DataFrame) -> None:
-    """Draw every run, hollow where the law did not use it; losses alone set the scale."""
+    """Draw every run, hollow where the law did not use it.
+
+    Losses, and those predicted of the size held out, set the scale; a wider band is cut off.
+    """
     palette = style.colours(tables)
     used = ~runs["run"].isin(unused_runs(tables))
     for size in tables.sizes():
@@ -88,8 +92,11 @@ def _data(axes: Axes, tables: Tables, runs: pd.DataFrame) -> None:
                       color=palette[size], markersize=4.2, markerfacecolor=face,
                       markeredgecolor=edge, markeredgewidth=0.5 if inside else 0.8, zorder=4,
                       gid=f"data-{size}" if inside else f"unused-{size}")  # fmt: skip
-    low, high = runs["loss_text"].min(), runs["loss_text"].max()
-    axes.set_ylim(low - MARGIN * (high - low), high + MARGIN * (high - low))
+    held = pd.DataFrame((tables.law("heldout") or {}).get("rows", []), columns=["predicted"])
+    losses = pd.concat([runs["loss_text"], held["predicted"].astype(float)])
+    low, high = losses.min(), losses.max()
+    margin = MARGIN * max(high - low, LEAST_RANGE)
+    axes.set_ylim(low - margin, high + margin)
 
 
 def _law(axes: Axes, tables: Tables, law: Mapping[str, Any]) -> None:

@@ -54,7 +54,8 @@ def tables_of(runs: pd.DataFrame, rule: Mapping[str, Any], rows: pd.DataFrame) -
     return Tables(
         runs=kept, losses=none, curves=none, scores=none, thresholds=none, calibration=none,
         reliability=none, calibration_sizes=none, reliability_curves=none, risk_curves=none,
-        seeds=none, breakdown=none, calibration_deltas=none, laws={}, rates_rows=kept,
+        seeds=none, breakdown=none, calibration_shift=none, calibration_deltas=none,
+        laws={}, rates_rows=kept,
         rates={"rule": {**rule, "interval": interval}, "sizes": sizes},
     )  # fmt: skip
 

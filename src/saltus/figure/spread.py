@@ -34,14 +34,16 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
 
 
 def combined(centre: float, *intervals: tuple[float, float]) -> tuple[float, float]:
-    """Return the interval of independent sources of error: half widths add in quadrature.
+    """Return the interval of several sources of error: half widths add in quadrature.
 
-    An interval that is not known (NaN) adds nothing; (NaN, NaN) if none is.
+    Exact for independent sources (MOVER, Zou & Donner 2008); wide where they share a part. An
+    interval that is not known (NaN) adds nothing; (NaN, NaN) if none is.
     """
     known = np.array([ends for ends in intervals if np.isfinite(ends).all()])
     if not len(known):
         return (float("nan"), float("nan"))
-    below, above = np.sqrt(np.square(known - centre).sum(0))
+    below = np.linalg.norm(np.maximum(centre - known[:, 0], 0))
+    above = np.linalg.norm(np.maximum(known[:, 1] - centre, 0))
     return (float(centre - below), float(centre + above))
 
 

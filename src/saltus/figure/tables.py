@@ -45,6 +45,9 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
         "excess_aurc_low", "excess_aurc_high", "smooth_ece", "smooth_ece_low", "smooth_ece_high",
         "floor_smooth_ece", "ece", "ece_low", "ece_high", "floor_ece",
     ),
+    "calibration_shift": (
+        "size", "seed", "horizon", "level", "tempered", "shift", "severity", "overconfidence",
+    ),
     "calibration_deltas": (
         "size", "level", "tempered", "shift", "severity", "error", "delta", "low", "high",
         "num_seeds", "num_dropped",
@@ -79,6 +82,7 @@ class Tables:
     calibration: pd.DataFrame
     reliability: pd.DataFrame
     calibration_sizes: pd.DataFrame
+    calibration_shift: pd.DataFrame
     calibration_deltas: pd.DataFrame
     reliability_curves: pd.DataFrame
     risk_curves: pd.DataFrame

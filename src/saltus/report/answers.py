@@ -6,9 +6,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from saltus.figure import words
-from saltus.figure.calibration_size import ends
+from saltus.figure.calibration_size import doubt, doubted, ends
 from saltus.figure.confidence_lead import lag_at
 from saltus.figure.confidence_lead import told as lag_told
 from saltus.figure.law_fit import (
@@ -174,8 +175,9 @@ def confidence(tables: Tables) -> Answer:
     """Answer whether confidence is reliable, at the smallest and the largest size."""
     question = "Is confidence reliable?"
     source = (
-        "calibration_sizes.parquet: overconfidence, ece, floor_ece; calibration.parquet: "
-        "overconfidence by seed; calibration.json: slopes, lags (tempered = false)"
+        "calibration_sizes.parquet: overconfidence, ece, floor_ece; calibration.parquet, "
+        "calibration_shift.parquet: overconfidence by seed; calibration.json: slopes, lags "
+        "(tempered = false)"
     )
     details: list[str] = []
     changes: dict[str, str] = {}
@@ -189,7 +191,10 @@ def confidence(tables: Tables) -> Answer:
             f"{row['size']} (ECE {row['ece']:.3f} against a floor of {row['floor_ece']:.3f})"
             for row in found
         ]
-        details.append(f"{name.capitalize()}: over-confidence is {words.listed(told)}.")
+        details.append(
+            f"{name.capitalize()}: over-confidence is {words.listed(told)}, with intervals for "
+            f"{doubted(found)}."
+        )
         if (tempered := ends(tables, level, tempered=True)) and tempered[-1]["size"] == last:
             gap = words.with_interval(
                 tempered[-1]["overconfidence"], [tempered[-1]["low"], tempered[-1]["high"]]
@@ -233,11 +238,18 @@ def _under_shift(tables: Tables, level: str) -> list[str]:
     if rows.empty:
         return []
     worst = rows.loc[rows["overconfidence"].idxmax()]
-    gap = words.with_interval(
-        worst["overconfidence"], [worst["overconfidence_low"], worst["overconfidence_high"]]
-    )
+    gap = words.with_interval(worst["overconfidence"], doubt(worst, by_seed(tables, worst)))
     name = name_of_shift(str(worst["shift"]), int(worst["severity"]))
     return [f"Under shift {worst['size']} is over-confident by up to {gap} ({name})."]
+
+
+def by_seed(tables: Tables, pooled: "pd.Series[Any]") -> pd.DataFrame:
+    """Return the rows by run of a pooled row under shift, at the size's largest horizon."""
+    rows: pd.DataFrame = tables.calibration_shift
+    for name in ("size", "level", "shift", "severity", "tempered"):
+        rows = rows[rows[name] == pooled[name]]
+    latest: pd.DataFrame = rows[rows["horizon"] == rows["horizon"].max()]
+    return latest
 
 
 def undecided(tables: Tables) -> Answer:

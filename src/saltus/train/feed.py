@@ -21,7 +21,7 @@ from torch import Tensor
 from saltus.data.batches import Batches
 
 AHEAD = 4
-"""Steps that batches are made ahead of the step that is begun, and that ahead of what is done."""
+"""So many steps' batches are made or being made at a time, and so many steps begun and not done."""
 
 
 def feed(
@@ -40,7 +40,10 @@ def feed(
     workers = [batches.of_replica(row) for row in range(len(batches.seeds))]
     for parts in made_ahead(workers, start, end):
         yield torch.from_numpy(np.concatenate(parts)).pin_memory()
-        begun.append(torch.cuda.current_stream(device).record_event())
+        # Who waits for a blocking event leaves its core to the threads.
+        end_of_step = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        end_of_step.record(torch.cuda.current_stream(device))
+        begun.append(end_of_step)
         if len(begun) > AHEAD:
             begun.popleft().synchronize()
 

@@ -6,6 +6,7 @@ with, so what changes from step to step is copied into place before.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,6 +16,15 @@ Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 Parameters and moments change in place.
 """
+
+
+@lru_cache
+def recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream that all steps of a device are recorded on.
+
+    cuBLAS keeps a workspace for every stream it has ever seen.
+    """
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class GraphedStep:
@@ -29,9 +39,8 @@ class GraphedStep:
         failure: RuntimeError | None = None
         with torch.cuda.device(device):
             before = torch.cuda.current_stream()
-            apart = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             try:
-                with torch.cuda.graph(self._graph, stream=apart):
+                with torch.cuda.graph(self._graph, stream=recording_stream(device)):
                     try:
                         self._losses = step(*self._inputs)
                     except RuntimeError as error:

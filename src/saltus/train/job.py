@@ -350,3 +350,6 @@ def run_job(
         )
         with stop.heeding_signals():
             Job(spec, shards, state, trainer, slot).finish(out, code, key)
+        stopped = stop.asked()
+        if stopped and stop.signal:
+            raise stopped

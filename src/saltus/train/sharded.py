@@ -31,13 +31,18 @@ from saltus.train.optimizer import OptimizerState
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot
-from saltus.train.stop import TIME_IS_UP, Rhythm
+from saltus.train.stop import TIME_IS_UP, say
 from saltus.train.trainer import Trainer
 
 FSDP_PARAMETERS = 1_000_000_000
 """Above this many parameters their state is sharded, not only the batch."""
 GO, SAVE, STOP = 0, 1, 2
-"""What process 0 decides by its clock in every step, for all."""
+"""What the words of all processes add up to: process 0 may ask to save, any of them to stop."""
+
+
+def elsewhere() -> Stopped:
+    """Return why a process ends that nobody stopped itself."""
+    return Stopped("another process was stopped", TIME_IS_UP)
 
 
 def check_shardable(spec: TrainSpec, processes: int) -> None:
@@ -161,12 +166,12 @@ class ShardedTrainer(Trainer):
         """
         while (order := self._announce(None)) is not None:
             self._receive(order, None)
-            for _, _, _, word in self._steps(order, lambda: GO):
+            for _, _, _, word in self._steps(order, lambda: STOP if self.stop.signal else GO):
                 if word != GO:
                     self._gathered()
-                if word == STOP:
+                if word >= STOP:
                     self._announce(None)
-                    raise self.stop.asked() or Stopped("process 0 stopped", TIME_IS_UP)
+                    raise self.stop.asked() or elsewhere()
             self._gathered()
 
     def run(
@@ -184,7 +189,7 @@ class ShardedTrainer(Trainer):
         self._announce(order)
         self._followers_wait = False
         self._receive(order, snapshot.optimizer)
-        course, rhythm = Course(snapshot, branch, self.batches), Rhythm()
+        course, rhythm = Course(snapshot, branch, self.batches), self.rhythm
         stopped: Stopped | None = None
         alive = order.alive
         if self.watcher is not None:
@@ -203,12 +208,15 @@ class ShardedTrainer(Trainer):
 
         for step, row_losses, alive, word in self._steps(order, decide):
             course.note(step, row_losses[None], torch.tensor([alive]))
-            if self.watcher is not None:
-                self.watcher.step(step, branch, row_losses.mean())
+            if word >= STOP:
+                stopped = stopped or elsewhere()
+                say(f"saltus: {stopped}; saving")
             if word != GO:
                 began = time.monotonic()
                 save(standing(step))
                 rhythm.saved(began)
+            if self.watcher is not None:
+                self.watcher.step(step, branch, row_losses.mean())
             if stopped:
                 self._followers_wait = True
                 raise stopped
@@ -227,7 +235,7 @@ class ShardedTrainer(Trainer):
     ) -> Iterator[tuple[int, Tensor, bool, int]]:
         """Train; after each step yield its number, all rows' losses (B,), alive, and the word.
 
-        The losses of all rows and the word of process 0 travel in one sum, so that all processes
+        The losses of all rows and the words travel in one sum, so that all processes
         decide the same. A replica whose loss or gradient is not finite is frozen for good.
         """
         spec, alive = self.spec, order.alive
@@ -237,7 +245,7 @@ class ShardedTrainer(Trainer):
             tokens = torch.from_numpy(self.batches.batch(step)[0, mine]).to(self.device)
             shared = torch.zeros(spec.rows + 1, device=self.device)
             shared[mine] = self._passes_of_rows(tokens, alive)
-            shared[-1] = decide() if self.rank == 0 else 0.0
+            shared[-1] = decide()
             dist.all_reduce(shared)
             row_losses = shared[:-1]
             if alive:

@@ -5,7 +5,7 @@ import signal as signals
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from signal import Signals
 from types import FrameType
@@ -14,16 +14,16 @@ from saltus.errors import Stopped
 
 TIME_IS_UP = 3
 """Exit code when the time limit came; of a signal it is 128 and its number, as a shell's."""
-SIGNALS = (Signals.SIGINT, Signals.SIGTERM)
+SIGNALS = (Signals.SIGINT, Signals.SIGTERM, Signals.SIGHUP)
 AGAIN_SECONDS = 1.0
-"""An interrupt that comes later than this after the first ends at once.
+"""A second request that comes later than this after the first ends at once.
 
-Sooner, it is the same one: a launcher passes on what the terminal sent to all.
+Sooner, it is taken for the same: a key pressed twice, a launcher that passed it on.
 """
-SNAPSHOT_SECONDS = 5.0
-"""From one snapshot to the next, at the least."""
+LEAST_SECONDS, MOST_SECONDS = 5.0, 600.0
+"""From one snapshot to the next."""
 SNAPSHOT_SHARE = 0.02
-"""Of a job's time, at the most, goes into snapshots."""
+"""Of the time between two snapshots, what the first of them may take."""
 
 
 @dataclass
@@ -46,37 +46,42 @@ class Stop:
 
     @contextmanager
     def heeding_signals(self) -> Iterator[None]:
-        """Let Ctrl-C and SIGTERM ask, until the end of this, where `Stopped` is raised if one did.
+        """Let Ctrl-C, SIGTERM and SIGHUP ask, until the end of this; what is ignored stays so.
 
-        For the main thread.
+        For the main thread. A second one ends at once, in its own way.
         """
         asked_at = -math.inf
 
         def note(number: int, frame: FrameType | None) -> None:
+            # Nothing is printed here: stderr may be gone, or in the middle of a line.
             nonlocal asked_at
             if self.signal is None:
                 asked_at = time.monotonic()
                 self.signal = Signals(number)
-                print("saltus: saving; Ctrl-C again ends at once", file=sys.stderr, flush=True)
-            elif number == Signals.SIGINT and time.monotonic() > asked_at + AGAIN_SECONDS:
-                raise KeyboardInterrupt
+            elif time.monotonic() > asked_at + AGAIN_SECONDS:
+                signals.signal(number, before[Signals(number)])
+                signals.raise_signal(number)
 
-        before = {number: signals.signal(number, note) for number in SIGNALS}
+        heeded = [each for each in SIGNALS if signals.getsignal(each) != signals.SIG_IGN]
+        before = {each: signals.signal(each, note) for each in heeded}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signals.signal(number, handler)
-        stopped = self.asked()
-        if stopped and self.signal is not None:
-            raise stopped
+
+
+def say(text: str) -> None:
+    """Write a line to stderr, if anybody listens: what is to be saved must not hang on it."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 class Rhythm:
-    """When a snapshot is due: `SNAPSHOT_SECONDS` apart, or more if snapshots take long."""
+    """When a snapshot on the way is due: `LEAST_SECONDS` apart, or more if snapshots take long."""
 
     def __init__(self) -> None:
-        self._due = time.monotonic() + SNAPSHOT_SECONDS
+        self._due = time.monotonic() + LEAST_SECONDS
 
     def is_due(self) -> bool:
         """Tell whether it is time."""
@@ -85,4 +90,5 @@ class Rhythm:
     def saved(self, began: float) -> None:
         """Hear that a snapshot, begun at this time of `time.monotonic`, is written."""
         now = time.monotonic()
-        self._due = now + max(SNAPSHOT_SECONDS, (now - began) / SNAPSHOT_SHARE)
+        gap = (now - began) / SNAPSHOT_SHARE
+        self._due = now + min(max(LEAST_SECONDS, gap), MOST_SECONDS)

@@ -3,6 +3,7 @@
 Legend: R replica, B row, T token, P parameters.
 """
 
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from saltus.train.optimizer import OptimizerState, optimizer_step
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot
-from saltus.train.stop import Rhythm, Stop
+from saltus.train.stop import Rhythm, Stop, say
 
 STEPS_BEFORE_RECORDING = 3
 """So many steps of a branch run as they stand: libraries make their plans in the first ones."""
@@ -90,6 +91,7 @@ class Trainer:
     device: torch.device
     engine: Engine
     stop: Stop = field(default_factory=Stop)
+    rhythm: Rhythm = field(default_factory=Rhythm, init=False)
     watcher: Watcher | None = None
     changed: Callable[[Engine], None] = field(default=lambda engine: None)
 
@@ -113,7 +115,7 @@ class Trainer:
         """
         spec, held = self.spec, snapshot.optimizer
         peak_rates = torch.tensor([r.rate for r in spec.replicas], device=self.device)
-        first, rhythm = snapshot.step, Rhythm()
+        first, rhythm = snapshot.step, self.rhythm
         course = Course(snapshot, branch, self.batches)
         if self._graphed is not None and self._graphed[0] is not held:
             self._graphed = None
@@ -152,13 +154,15 @@ class Trainer:
                     number = torch.full((), float(step), device=self.device)
                     row_losses = self._graphed[1](batch, rates, number)
                 course.note(step + 1, row_losses, held.alive)
-                if self.watcher is not None:
-                    self.watcher.step(step + 1, branch, row_losses.mean(1))
                 stopped = self.stop.asked()
+                if stopped:
+                    say(f"saltus: {stopped}; saving")
                 if stopped or rhythm.is_due():
                     began = time.monotonic()
                     save(course.at(step + 1, held))
                     rhythm.saved(began)
+                if self.watcher is not None:
+                    self.watcher.step(step + 1, branch, row_losses.mean(1))
                 if stopped:
                     raise stopped
         return course.at(branch.end, held)
@@ -254,5 +258,7 @@ class Trainer:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
+        gc.collect()  # what the step had made hangs on the error's frames
+        torch.cuda.empty_cache()
         print(f"{self.spec.size}: out of memory; going on without a graph", file=sys.stderr)
         return None

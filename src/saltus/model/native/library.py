@@ -40,13 +40,22 @@ def library_file() -> Path:
     parts = (*texts, *FLAGS, version, processor())
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
     path = cache_folder() / f"native-{key}.so"
+    if path.exists() and _failure(path):
+        path.unlink()  # of a machine with another C library
     if not path.exists():
         _compile([*command, "-o"], path)
+        if failure := _failure(path):
+            raise NoCompilerError(f"{path}: cannot be loaded: {failure} (set XDG_CACHE_HOME)")
+    return path
+
+
+def _failure(path: Path) -> str:
+    """Return why a library cannot be loaded, an empty string if it can."""
     try:
         CDLL(str(path))
     except OSError as error:
-        raise NoCompilerError(f"{path}: cannot be loaded: {error} (set XDG_CACHE_HOME)") from error
-    return path
+        return str(error)
+    return ""
 
 
 def _compile(command: list[str], path: Path) -> None:
