@@ -13,6 +13,8 @@ import yaml
 from saltus.cli.main import main
 from saltus.train.state import snapshot_step
 
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+
 
 @pytest.fixture
 def prepared(folder: Path) -> Path:
@@ -39,14 +41,23 @@ def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_under_torchrun_the_time_limit_is_no_failure(prepared: Path) -> None:
-    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "saltus"]
-    done = run(prepared, *torchrun, "train", "--size", "s2", "--time-limit", "0")
+    done = run(prepared, *TORCHRUN, "saltus", "train", "--size", "s2", "--time-limit", "0")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("time is up; saved, call again to go on") == 1
     assert "Traceback" not in done.stderr
     (saved,) = (prepared / "results" / ".state").glob("*/trunk.safetensors")
     assert saved.stat().st_size > 0
     assert not (prepared / "results" / "tiny" / "train").exists()
+
+
+def begin(folder: Path, *command: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
 
 
 def lengthen(folder: Path, processes: int) -> None:
@@ -73,13 +84,7 @@ def test_a_signal_saves_what_was_done_and_the_next_call_goes_on(
 ) -> None:
     lengthen(prepared, processes=1)
     states = prepared / "results" / ".state"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "saltus", "train", "--size", "s2"],
-        cwd=prepared,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    process = begin(prepared, "saltus", "train", "--size", "s2")
     first = step_of_first_snapshot(states, process)
     time.sleep(0.5)
     process.send_signal(number)
@@ -97,14 +102,7 @@ def test_a_signal_saves_what_was_done_and_the_next_call_goes_on(
 def test_all_processes_leave_when_one_is_stopped(prepared: Path) -> None:
     lengthen(prepared, processes=2)
     states = prepared / "results" / ".state"
-    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "saltus"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", *torchrun, "train", "--size", "s2"],
-        cwd=prepared,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    process = begin(prepared, *TORCHRUN, "saltus", "train", "--size", "s2")
     first = step_of_first_snapshot(states, process)
     time.sleep(0.5)
     os.kill(process_of_rank(1, process.pid), signal.SIGTERM)

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from kills import KilledError, killed_after
 
 from saltus.files import read_json
 from saltus.train import engine as engine_module
@@ -14,10 +16,6 @@ from saltus.train import trainer as module
 from saltus.train.engine import Engine
 from saltus.train.job import run_job
 from saltus.train.spec import TrainSpec
-
-
-class KilledError(Exception):
-    """Stands for a signal that ends the process."""
 
 
 @pytest.mark.parametrize("kill", [5, 6, 12, 21])
@@ -66,11 +64,13 @@ def test_killed_after_giving_way(
         assert path.read_bytes() == (killed / path.name).read_bytes(), path.name
 
 
-def recorded(state: Path, spec: TrainSpec, device: torch.device) -> Engine:
+def recorded(
+    state: Path, spec: TrainSpec, device: torch.device, kernels: str = "written"
+) -> Engine:
     if engine_module.engine_file(state).exists():
         return Engine(**read_json(engine_module.engine_file(state)))
-    engine_module.record(state, Engine("written", 2))
-    return Engine("written", 2)
+    engine_module.record(state, Engine(kernels, 2))
+    return Engine(kernels, 2)
 
 
 @pytest.mark.parametrize("kill", [5, 9, 21])
@@ -90,29 +90,15 @@ def test_a_step_that_cannot_be_recorded_is_taken_as_written(
 
     spec, cpu = make_spec((8, 20)), torch.device("cpu")
     monkeypatch.setattr(module, "GraphedStep", Short)
-    real_step, left = module.optimizer_step, kill
-
-    def counted(*arguments: Any) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise KilledError
-        real_step(*arguments)
 
     def go(name: str, kernels: str) -> Path:
-        def decided(state: Path, *_: Any) -> Engine:
-            if engine_module.engine_file(state).exists():
-                return Engine(**read_json(engine_module.engine_file(state)))
-            engine_module.record(state, Engine(kernels, 2))
-            return Engine(kernels, 2)
-
-        monkeypatch.setattr("saltus.train.job.recorded_or_decided", decided)
+        decide = partial(recorded, kernels=kernels)
+        monkeypatch.setattr("saltus.train.job.recorded_or_decided", decide)
         run_job(spec, shards, tmp_path / name / "out", tmp_path / name / "states", cpu, "code")
         return tmp_path / name / "out"
 
     written = go("written", "written")
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(module, "optimizer_step", counted)
+    with killed_after(kill, monkeypatch):
         go("graphed", "graphed")
     assert capsys.readouterr().err.count("going on without a graph") == 1
     (state,) = (tmp_path / "graphed" / "states").iterdir()

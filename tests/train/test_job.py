@@ -7,8 +7,7 @@ Horizons of 8 and 20 steps with a quarter of each for the anneal: the trunk is l
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kills import KilledError, killed_after
 from safetensors.torch import load_file
 
 from saltus.errors import SaltusError, Stopped
@@ -37,10 +37,6 @@ ALL_STEPS = 22
 
 
 Train = Callable[..., Path]
-
-
-class KilledError(Exception):
-    """Stands for a signal that ends the process."""
 
 
 @pytest.fixture
@@ -227,23 +223,6 @@ def snapshots(monkeypatch: pytest.MonkeyPatch, often: bool) -> None:
     """Let there be a snapshot after every step, or none."""
     monkeypatch.setattr(stop_module, "LEAST_SECONDS", -1.0 if often else math.inf)
     monkeypatch.setattr(stop_module, "MOST_SECONDS", -1.0 if often else math.inf)
-
-
-@contextmanager
-def killed_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let so many steps of the optimizer pass and kill what comes after them."""
-    real = trainer_module.optimizer_step
-
-    def killing(*arguments: Any) -> None:
-        nonlocal steps
-        steps -= 1
-        if steps < 0:
-            raise KilledError
-        real(*arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(trainer_module, "optimizer_step", killing)
-        yield
 
 
 @pytest.mark.parametrize("often", [True, False], ids=["snapshots", "no snapshots"])
