@@ -350,3 +350,18 @@ def test_a_probe_asks_a_sum_in_one_order_only(task: str) -> None:
     assert len(pairs) == len(problems) == 300
     # Both orders occur: it is not the sorted one that is asked.
     assert 0.3 < np.mean(problems.operands[:, 0] < problems.operands[:, 1]) < 0.7
+
+
+@pytest.mark.parametrize("task", ["add_3", "sub_3", "chain_3", "mul_2x1"])
+def test_a_space_is_kept_small_and_handed_out_as_it_is(task: str) -> None:
+    problems = enumerate_space(task, SHARE, SALT).problems
+    arrays = (problems.operands, problems.operators, problems.answers, problems.carries)
+    assert sum(each.nbytes for each in arrays) <= sum(each.size for each in arrays) * 2
+    taken = problems.take(np.arange(len(problems)))
+    for kept, given in zip(arrays, (taken.operands, taken.operators, taken.answers, taken.carries),
+                           strict=True):  # fmt: skip
+        assert given.dtype == np.int64 and np.array_equal(kept, given)
+    left, right = taken.operands.T[:2]
+    if task != "chain_3":
+        value = {"add_3": left + right, "sub_3": left - right, "mul_2x1": left * right}[task]
+        assert np.array_equal(taken.answers, value)

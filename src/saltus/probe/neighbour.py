@@ -90,7 +90,7 @@ def _enumerated(task: str, share: float, salt: str) -> Lookup:
     low, high = _ranges(task)
     combinations = len(space.held_out) // int(np.prod(high - low))
     trained = ~space.held_out.reshape(-1, combinations)
-    answers = space.problems.answers.reshape(-1, combinations)
+    answers = space.problems.answers.astype(np.int64).reshape(-1, combinations)
 
     def lookup(operands: Ints) -> tuple[Ints, Ints]:
         row = np.ravel_multi_index(tuple((operands - low).T), tuple(high - low))
