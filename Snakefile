@@ -10,7 +10,13 @@ from pathlib import Path
 
 from saltus.code import code_hash
 from saltus.errors import SaltusError
-from saltus.preflight import check_machine, check_options, check_texts, hold_folder, study_path
+from saltus.preflight import (
+    check_machine,
+    check_options,
+    check_texts,
+    hold_folder,
+    study_path,
+)
 from saltus.study import load_study
 from saltus.workflow import CALIBRATION_TABLES, Jobs, stage_code
 
