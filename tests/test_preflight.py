@@ -279,7 +279,7 @@ class TestTexts:
     ) -> None:
         assert main(["plan"]) == 0
         assert (
-            "to run it: text.domains.mine.corpus.path: found no file 'texts/mine.txt'"
+            "not to be run yet: text.domains.mine.corpus.path: found no file 'texts/mine.txt'"
             in capsys.readouterr().out
         )
 

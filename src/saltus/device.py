@@ -41,7 +41,7 @@ def resolve_device(wanted: str) -> "torch.device":
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise SaltusError(f"training.device: {wanted} is not there; PyTorch sees no such device")
+        raise SaltusError(f"device: {wanted} is not there; PyTorch sees no such device")
     return torch.device(wanted)
 
 

@@ -48,7 +48,7 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{key}: missing; expected " + (
             f"a mapping of {', '.join(known)}" if known else "a value"
         )
-    found = _shown(problem.get("input"))
+    found = "nothing" if problem.get("input") is None else _shown(problem.get("input"))
     if problem["type"] == "literal_error":
         choices = str(problem.get("ctx", {}).get("expected", ""))
         words = [word.strip(" '") for word in choices.replace(" or ", ", ").split(",")]
@@ -57,7 +57,7 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
     if problem["type"] == "value_error":
         return f"{key}.{problem['ctx']['error']}"
     if problem["type"] in ("model_type", "dict_type", "dataclass_type"):
-        known = _known_keys(model, location)
+        known = [] if problem["type"] == "dict_type" else _known_keys(model, location)
         return f"{key}: found {found}, expected a mapping" + (
             f" of {', '.join(known)}" if known else ""
         )
@@ -66,7 +66,7 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
     if problem["type"] == "too_short":
         return f"{key}: found {found}, expected at least {problem['ctx']['min_length']} entry"
     if problem["type"] == "string_pattern_mismatch":
-        return f"{key}: found {found}, expected a name of letters, digits and _"
+        return f"{key}: found {found}, expected a name of letters, digits and _ or ."
     if problem["type"] in KINDS:
         return f"{key}: found {found}, expected {KINDS[problem['type']]}"
     message = problem["msg"][0].lower() + problem["msg"][1:]

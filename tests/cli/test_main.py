@@ -177,11 +177,25 @@ class TestTrain:
 def test_probe_and_analyse_before_training(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["probe"]) == 0
-    assert capsys.readouterr().out == ""
+    assert "found nothing trained; run saltus train first" in refusal(["probe"], capsys)
     message = refusal(["analyse"], capsys)
     assert "missing; run saltus train and saltus probe first" in message
     assert not (folder / "results" / "tiny" / "tables").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--device", "tpu"], "--device: found 'tpu', expected one of auto, cpu, cuda"),
+        (["--time-limit", "-3"], "--time-limit: found '-3', expected a number from 0 to inf"),
+        (["--time-limit", "nan"], "--time-limit: found 'nan', expected a number from 0 to inf"),
+    ],
+)
+def test_options_of_training_that_cannot_be(
+    options: list[str], expected: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("train", "run"):
+        assert expected in refusal([command, *options], capsys)
 
 
 class TestWhere:

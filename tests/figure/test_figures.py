@@ -315,6 +315,13 @@ def test_a_parameter_on_its_bound_has_words_and_no_interval(tables: Tables) -> N
     told = "E cannot be told from 0 (certificate: boundary)"
     assert told in law_fit.caption(cut) and told in compute_envelope.caption(cut)
     assert "that of a pure power" in compute_envelope.caption(cut)
+    assert compute_envelope.bounded(cut.laws["chinchilla"]) == ""
+    flat = {"certificate": {"status": "boundary", "bounds_hit": ["beta"]}}
+    cannot = altered(tables, chinchilla=flat)
+    assert "cannot be told, since its β rests on a bound" in compute_envelope.caption(cannot)
+    panel = compute_envelope.draw(cannot).axes[1]
+    assert any("cannot be told" in text.get_text() for text in panel.texts)
+    assert not [line for line in panel.get_lines() if line.get_gid() == "best"]
     for figure in (law_fit.draw(cut), compute_envelope.draw(cut)):
         assert any(told in text.get_text() for text in figure.axes[0].texts)
     steep = {"parameters": {"alpha": 4.0}, "certificate": bound["certificate"]}

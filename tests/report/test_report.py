@@ -251,7 +251,7 @@ def test_the_answer_on_confidence_tells_scale_and_shift(tables: Tables) -> None:
     name = "other domain" if worst["shift"] == "domain" else f"noise {worst['severity']}"
     ends = doubt(worst, by_seed(tables, worst))
     assert ends[0] < worst["overconfidence_low"] and ends[1] > worst["overconfidence_high"]
-    assert f"by up to {words.with_interval(worst['overconfidence'], ends)} ({name})" in told
+    assert f"{words.with_interval(worst['overconfidence'], ends)} ({worst['size']}, {name})" in told
 
 
 def test_every_error_stands_beside_its_floor_and_under_every_shift(tables: Tables) -> None:

@@ -8,6 +8,7 @@ from saltus import __version__
 from saltus.cli.parser import Parser
 from saltus.device import is_launched_by_torchrun
 from saltus.errors import ProcessError, SaltusError, Stopped, nearest
+from saltus.say import say
 
 COMMANDS = {
     "plan": "print every job's parameters, tokens, FLOPs and estimated time; run nothing",
@@ -50,8 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
         module.add_arguments(parser)
         return int(module.run(parser.read(rest)) or 0)
     except Stopped as stopped:
-        from saltus.train.stop import say
-
         if os.environ.get("RANK", "0") == "0":
             say(f"saltus {command}: {stopped}; saved, call again to go on")
         # torchrun takes any other code for a failure, ends the other processes and makes it a 1.

@@ -17,6 +17,13 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Declare `--device`."""
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), help="where to run (default: the study's)"
+    )
+
+
 def listed(option: str, text: str | None) -> list[str]:
     """Return the names of a comma-separated list, each once; none if it was not given."""
     names = [part.strip() for part in (text or "").split(",") if part.strip()]

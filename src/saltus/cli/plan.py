@@ -57,14 +57,14 @@ def run(options: argparse.Namespace) -> None:
 
 def _print_table(jobs: Sequence[PlannedJob], machine: Machine) -> None:
     print(f"{'size':<8}{'block':>6}{'seeds':>7}{'parameters':>13}{'non-emb.':>13}", end="")
-    print(f"{'tokens':>11}{'FLOPs':>10}{'seconds':>9}{'':<2}{'memory':>9}{'share':>7}")
+    print(f"{'tokens':>11}{'FLOPs':>10}{'seconds':>9}{'':<3}{'memory':>10}{'share':>7}")
     for job in jobs:
         share = job.memory_bytes / machine.memory_bytes
         print(
             f"{job.size:<8}{job.block:>6}{job.replicas:>7}{job.params_total:>13,}"
             f"{job.params_nonembedding:>13,}{job.tokens / 1e6:>10.2f}M{job.flops:>10.2e}"
-            f"{job.seconds:>9.0f}{'' if job.measured else ' ~':<2}"
-            f"{job.memory_bytes / 1e6:>6,.0f} MB{share:>7.1%}{' !' if share > 1 else ''}"
+            f"{job.seconds:>9.0f}{'' if job.measured else ' ~':<3}"
+            f"{job.memory_bytes / 1e6:>7,.0f} MB{share:>7.1%}{' !' if share > 1 else ''}"
         )
 
 
@@ -89,7 +89,7 @@ def _print_totals(study: Study, jobs: list[PlannedJob], machine: Machine, cores:
         f"total {sum(job.tokens for job in jobs) / 1e6:.1f}M tokens, "
         f"{sum(job.flops for job in jobs):.2e} FLOPs, {time}"
     )
-    together = 1 if machine.gpu else cores
+    together = 1 if machine.gpu else min(cores, len(jobs))
     largest = sum(sorted((job.memory_bytes for job in jobs), reverse=True)[:together])
     what = "the largest job" if together == 1 else f"the {together} largest jobs together"
     print(
@@ -112,8 +112,8 @@ def _print_done(study: Study, results: Path) -> None:
         done += path.exists() and read_json(path)["spec"] == json.loads(spec.to_json())
     if done:
         print(
-            f"{done} of these {len(specs)} jobs were trained with these settings; snakemake -n "
-            "lists what is left"
+            f"{done} of these {len(specs)} jobs were trained with these settings before; whether "
+            "of this text and code, snakemake -n says"
         )
 
 
@@ -129,7 +129,7 @@ def _print_epochs(study: Study, results: Path) -> None:
         try:
             check_texts(study)
         except StudyError as error:
-            print(f"to run it: {error}")
+            print(f"not to be run yet: {error}")
         print("epochs of text: not known before saltus prepare")
         return
     domains = read_json(manifest)["domains"]

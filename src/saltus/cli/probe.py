@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from saltus.cli import probe_model
-from saltus.cli.options import add_study, results_of, study_of
+from saltus.cli.options import add_device, add_study, results_of, study_of
 from saltus.device import resolve_device
+from saltus.errors import SaltusError
 from saltus.files import read_table
 from saltus.probe.job import run_probe
 from saltus.train.job import run_name
@@ -16,7 +17,7 @@ from saltus.workflow import Jobs
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_study(parser)
-    parser.add_argument("--device", help="cpu or cuda (default: the study's)")
+    add_device(parser)
     probe_model.add_arguments(parser)
 
 
@@ -30,6 +31,8 @@ def run(options: argparse.Namespace) -> None:
     root, asked = results_of(study), Jobs(study).probe_spec()
     shards, tokenizer = root / "shards", root / "tokenizer" / "tokenizer.json"
     device = resolve_device(options.device or study.training.device)
+    if not any((root / "train").glob("*/*/status.json")):
+        raise SaltusError(f"{root / 'train'}: found nothing trained; run saltus train first")
     for spec in study.train_specs():
         part = f"{spec.size}/block{spec.block}"
         trained, out = root / "train" / part, root / "probe" / part

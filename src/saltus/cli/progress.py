@@ -16,6 +16,7 @@ from torch import Tensor
 
 from saltus.errors import SaltusError
 from saltus.model.count import flops_per_token
+from saltus.say import say
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 from saltus.train.trainer import Watch
@@ -172,7 +173,7 @@ class Progress:
         )
 
     def _write(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
+        say(line, self.stream)
 
     def _scalars(self, step: int, branch: Branch, values: Tensor, per_second: float) -> None:
         """Write the line's numbers for TensorBoard, a run for each branch, tokens on the axis."""

@@ -9,17 +9,20 @@ decides, as in `saltus train`. What was probed and analysed, and of what, stands
 import argparse
 import hashlib
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from saltus.cli import analyse, prepare, stages, train
-from saltus.cli.options import add_study, results_of, study_of
+from saltus.cli.options import add_device, add_study, results_of, study_of
+from saltus.cli.parser import number
 from saltus.code import code_hash
 from saltus.errors import SaltusError
 from saltus.files import read_json, write_json
 from saltus.model.count import flops_per_token
 from saltus.plan import trained_tokens
+from saltus.say import say
 from saltus.train.spec import TrainSpec
 from saltus.train.stop import Stop
 from saltus.workflow import ANALYSIS, Jobs, canonical, stage_code
@@ -28,10 +31,10 @@ from saltus.workflow import ANALYSIS, Jobs, canonical, stage_code
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_study(parser)
-    parser.add_argument("--device", help="cpu or cuda (default: the study's)")
+    add_device(parser)
     parser.add_argument(
         "--time-limit",
-        type=float,
+        type=number(0, math.inf),
         default=math.inf,
         metavar="SECONDS",
         help="begin nothing and train nothing after that; exit code 3",
@@ -147,7 +150,7 @@ def _probe(jobs: Jobs, spec: TrainSpec, root: Path, records: Records, device: st
         device=device,
     )
     records.note(f"probe {part}", wanted)
-    print(out)
+    say(str(out), sys.stdout)
 
 
 def _analyse(jobs: Jobs, root: Path, records: Records, options: argparse.Namespace) -> None:

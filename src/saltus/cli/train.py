@@ -3,16 +3,19 @@
 import argparse
 import math
 import os
+import sys
 import time
 from pathlib import Path
 
-from saltus.cli.options import RESULTS, add_study, results_of, study_of
+from saltus.cli.options import RESULTS, add_device, add_study, results_of, study_of
+from saltus.cli.parser import number
 from saltus.cli.progress import live_line
 from saltus.code import code_hash
 from saltus.device import resolve_device
 from saltus.errors import SaltusError, nearest
 from saltus.files import read_json
 from saltus.preflight import check_machine
+from saltus.say import say
 from saltus.train.job import run_job, training_device
 from saltus.train.stop import Stop
 
@@ -22,9 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
     parser.add_argument("--size", nargs="+", help="these sizes alone")
     parser.add_argument("--block", type=int, help="this replica block alone")
-    parser.add_argument("--device", help="cpu or cuda (default: the study's)")
+    add_device(parser)
     parser.add_argument(
-        "--time-limit", type=float, default=math.inf, metavar="SECONDS", help="stop and save then"
+        "--time-limit",
+        type=number(0, math.inf),
+        default=math.inf,
+        metavar="SECONDS",
+        help="stop and save then",
     )
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write its files there")
 
@@ -63,4 +70,4 @@ def run(options: argparse.Namespace) -> None:
             states = RESULTS / ".state"
             run_job(spec, root / "shards", out, states, device, code, stop, watch)
             if says:
-                print(out)
+                say(str(out), sys.stdout)

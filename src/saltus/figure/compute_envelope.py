@@ -35,6 +35,12 @@ def cost_of(law: Mapping[str, Any]) -> Cost | None:
     return None if found is None else Cost(**found)
 
 
+def bounded(law: Mapping[str, Any]) -> str:
+    """Return which exponents of a law rest on a bound: with one of them it has no best size."""
+    signs = {"alpha": "α", "beta": "β"}
+    return words.listed([sign for name, sign in signs.items() if words.on_bound(law, name)])
+
+
 @style.themed
 def draw(tables: Tables) -> Figure:
     """Return the figure: loss against compute, and parameters on the envelope against compute."""
@@ -125,6 +131,8 @@ def _sizes(axes: Axes, tables: Tables, runs: pd.DataFrame, points: pd.DataFrame)
 def _best(axes: Axes, runs: pd.DataFrame, law: Mapping[str, Any]) -> str:
     """Draw the law's best size with the interval of its slope; return the line that tells it."""
     allocation, cost = law.get("allocation") or {}, cost_of(law)
+    if bound := bounded(law):
+        return f"cannot be told: the law's {bound} rests on a bound"
     if cost is None:
         return "no cost of compute in laws.json"
     flops = np.geomspace(runs["flops_exact"].min(), runs["flops_exact"].max(), 60)
@@ -173,8 +181,8 @@ def caption(tables: Tables) -> str:
     if law:
         allocation = law.get("allocation") or {}
         told = words.with_interval(allocation.get("a"), allocation.get("interval"))
-        parts.append(
-            f"Right: the sizes on the envelope, and the best size by the law, which grows as C^a "
-            f"with a = {told}; C = {cost_of(law) or 'unknown'}."
-        )
+        best = f"grows as C^a with a = {told}; C = {cost_of(law) or 'unknown'}"
+        if bound := bounded(law):
+            best = f"cannot be told, since its {bound} rests on a bound"
+        parts.append(f"Right: the sizes on the envelope. The best size by the law {best}.")
     return " ".join(parts)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from saltus.figure import words
 from saltus.figure.calibration_size import doubt, doubted, ends
+from saltus.figure.compute_envelope import bounded
 from saltus.figure.confidence_lead import lag_at
 from saltus.figure.confidence_lead import told as lag_told
 from saltus.figure.law_fit import (
@@ -82,14 +83,12 @@ def law(tables: Tables) -> Answer:
     if fitted is None:
         reason = f"No law was fitted: {tables.refusal('chinchilla')}."
         return Answer(question, "Undecided", (reason,), source)
-    allocation = fitted.get("allocation") or {}
     status = str((fitted.get("certificate") or {}).get("status", "not certified"))
     details = [
-        f"Loss falls with size with exponent {words.quantity(fitted, 'alpha', 'α')}, with tokens "
-        f"with {words.quantity(fitted, 'beta', 'β')}; what remains: "
+        f"The exponents: of size {words.quantity(fitted, 'alpha', 'α')}; of tokens "
+        f"{words.quantity(fitted, 'beta', 'β')}; and what remains: "
         f"{words.quantity(fitted, 'E', 'E', ' nats per token')}.",
-        "The best size for a compute budget C grows as C^a, a = "
-        f"{words.with_interval(allocation.get('a'), allocation.get('interval'))}.",
+        _best_size(fitted),
         f"{lack_of_fit(fitted)} The optimiser's certificate: {status}.",
         sensitivity(fitted),
         prediction(held) if held else f"No size was held out: {tables.refusal('heldout')}.",
@@ -104,6 +103,14 @@ def law(tables: Tables) -> Answer:
     if status in ("converged", "boundary") and np.isfinite(ratio := misfit(fitted)):
         short = f"Not this one: residuals are {ratio:.1f} times the spread of seeds"
     return Answer(question, short, tuple(detail for detail in details if detail), source)
+
+
+def _best_size(fitted: Mapping[str, Any]) -> str:
+    allocation = fitted.get("allocation") or {}
+    if bound := bounded(fitted):
+        return f"The best size for a budget cannot be told: the law's {bound} rests on a bound."
+    told = words.with_interval(allocation.get("a"), allocation.get("interval"))
+    return f"The best size for a compute budget C grows as C^a, a = {told}."
 
 
 def seen(held: Mapping[str, Any] | None) -> str:
@@ -199,7 +206,7 @@ def confidence(tables: Tables) -> Answer:
             gap = words.with_interval(
                 tempered[-1]["overconfidence"], [tempered[-1]["low"], tempered[-1]["high"]]
             )
-            details[-1] += f" Temperature brings the latter to {gap}."
+            details[-1] += f" With a fitted temperature it is {gap} at {last}."
         details += [*_along_scale(tables, level), *_under_shift(tables, level)]
         changes[f"{name}s"] = _sign(found[-1]["low"], found[-1]["high"])
     if not details:
@@ -240,7 +247,7 @@ def _under_shift(tables: Tables, level: str) -> list[str]:
     worst = rows.loc[rows["overconfidence"].idxmax()]
     gap = words.with_interval(worst["overconfidence"], doubt(worst, by_seed(tables, worst)))
     name = name_of_shift(str(worst["shift"]), int(worst["severity"]))
-    return [f"Under shift {worst['size']} is over-confident by up to {gap} ({name})."]
+    return [f"Under shift it is highest at {gap} ({worst['size']}, {name})."]
 
 
 def by_seed(tables: Tables, pooled: "pd.Series[Any]") -> pd.DataFrame:

@@ -26,12 +26,13 @@ from saltus.errors import SaltusError, Stopped
 from saltus.model.count import count_parameters
 from saltus.model.module import Decoder, split_row
 from saltus.model.shape import layout, num_parameters
+from saltus.say import say
 from saltus.train.course import Course
 from saltus.train.optimizer import OptimizerState
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot
-from saltus.train.stop import TIME_IS_UP, say
+from saltus.train.stop import TIME_IS_UP
 from saltus.train.trainer import Trainer
 
 FSDP_PARAMETERS = 1_000_000_000

@@ -2,10 +2,9 @@
 
 import math
 import signal as signals
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from signal import Signals
 from types import FrameType
@@ -69,12 +68,6 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signals.signal(number, handler)
-
-
-def say(text: str) -> None:
-    """Write a line to stderr, if anybody listens: what is to be saved must not hang on it."""
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
 
 
 class Rhythm:

@@ -21,6 +21,7 @@ from saltus.model.initialise import initial_parameters
 from saltus.model.kernels import written_losses
 from saltus.model.native.losses import native_losses
 from saltus.model.transformer import unflatten
+from saltus.say import say
 from saltus.train.course import Course
 from saltus.train.engine import Engine
 from saltus.train.feed import feed
@@ -29,7 +30,7 @@ from saltus.train.optimizer import OptimizerState, optimizer_step
 from saltus.train.schedule import Branch, rate_factor
 from saltus.train.spec import TrainSpec
 from saltus.train.state import Snapshot
-from saltus.train.stop import Rhythm, Stop, say
+from saltus.train.stop import Rhythm, Stop
 
 STEPS_BEFORE_RECORDING = 3
 """So many steps of a branch run as they stand: libraries make their plans in the first ones."""
