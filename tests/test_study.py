@@ -166,7 +166,6 @@ IMPOSSIBLE: list[tuple[str, Any, str, tuple[str, ...]]] = [
     ("training/horizons", 65536, "training.horizons", ("65536", "expected")),
     ("training/horizons", [512], "training.warmup", ("5 steps", "step 0")),
     ("training/horizons", [0, 65536], "training.horizons.0", ("found 0", "expected")),
-    ("law/minimum_tokens", 10**9, "law.minimum_tokens", ("found 1000000000", "65536", "no run")),
     ("training/batch_tokens", 500, "training.batch_tokens", ("500", "32", "try 512")),
     (
         "training/batch_tokens",

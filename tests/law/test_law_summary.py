@@ -90,6 +90,8 @@ def test_too_few_sizes_are_an_answer(make_runs: MakeRuns, sizes: int) -> None:
 def test_too_few_rows_and_no_rows_are_answers(make_runs: MakeRuns) -> None:
     few = make_runs(sizes=5, seeds=1, horizons=1)
     assert summarise_laws(few)["chinchilla"]["status"] == "too few rows"
+    short = summarise_laws(few, minimum_tokens=10**12)["chinchilla"]
+    assert short["reason"].endswith(f"(not counted: {len(few)} below {10**12} tokens)")
     none = summarise_laws(few.iloc[:0])
     json.dumps(none, allow_nan=False)
     assert none["chinchilla"]["range"] == {"params": None, "tokens": None}

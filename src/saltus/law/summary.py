@@ -66,11 +66,13 @@ def summarise_chinchilla(
     needed = len(form.parameters) + 2
     if len(sizes) < MIN_SIZES:
         entry["status"] = "too few sizes"
-        entry["reason"] = f"{len(sizes)} sizes; the interval of a law needs {MIN_SIZES}"
+        entry["reason"] = (
+            f"{len(sizes)} sizes; the interval of a law needs {MIN_SIZES}{left_out(dropped)}"
+        )
         return entry, None
     if len(runs) < needed:
         entry["status"] = "too few rows"
-        entry["reason"] = f"{len(runs)} rows; {form.equation} needs {needed}"
+        entry["reason"] = f"{len(runs)} rows; {form.equation} needs {needed}{left_out(dropped)}"
         return entry, None
     rows = study_rows(runs, dropped)
     found, fitted, doubt = describe(
@@ -84,6 +86,12 @@ def summarise_chinchilla(
     if doubt.spread is not None:
         entry["band"] = band(runs, doubt.spread)
     return entry, fitted
+
+
+def left_out(dropped: dict[str, int]) -> str:
+    """Return which runs are not counted, in brackets; an empty string if all are."""
+    told = [f"{count} {why}" for why, count in dropped.items() if count]
+    return f" (not counted: {', '.join(told)})" if told else ""
 
 
 def study_rows(runs: pd.DataFrame, dropped: dict[str, int]) -> Rows:
