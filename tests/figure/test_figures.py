@@ -29,6 +29,8 @@ from saltus.figure import (
     reliability,
     seed_spread,
     style,
+    threshold_atlas,
+    tokens_to_learn,
     words,
 )
 from saltus.figure.catalogue import FIGURES, available, draw_all
@@ -461,3 +463,14 @@ def test_a_laws_scale_holds_what_it_predicts_and_bears_equal_losses(tables: Tabl
     one = replace(tables, runs=tables.runs.assign(loss_text=3.0))
     low, high = law_fit.draw(altered(one, heldout={"rows": []})).axes[0].get_ylim()
     assert low < 3.0 < high
+
+
+def test_one_size_and_one_horizon_are_drawn_without_a_complaint(tmp_path: Path) -> None:
+    alone = simulate(
+        num_sizes=1, num_seeds=1, horizons=(1_048_576,), diverged=(), fitted=False, rates=False
+    )
+    draw_all(alone, tmp_path)
+    atlas = threshold_atlas.draw(alone).axes[0]
+    low, high = atlas.get_xlim()
+    assert high > 3 * low
+    assert tokens_to_learn.draw(alone).axes[0].texts[0].get_text() == "one horizon was trained"

@@ -57,9 +57,7 @@ def draw(tables: Tables) -> Figure:
     """Return the figure: a row per level and error, against compute and against loss."""
     shown = levels(tables)
     if not shown:
-        figure = style.canvas(3.4)
-        style.note(figure.add_subplot(), "no confidences were recorded")
-        return figure
+        return style.blank("no confidences were recorded")
     keys = [(level, error, axis) for level in shown for error in ERRORS for axis in AXES]
     figure = style.canvas(0.6 + 2.3 * len(keys) / len(AXES))
     made = style.panels(figure, keys, len(AXES), sharex=False, sharey=False)

@@ -41,9 +41,7 @@ def draw(tables: Tables) -> Figure:
     """Return the figure: over-confidence above, absolute errors with their floors below."""
     shown = levels(tables)
     if not shown:
-        figure = style.canvas(3.4)
-        style.note(figure.add_subplot(), "no confidences were recorded")
-        return figure
+        return style.blank("no confidences were recorded")
     figure = style.canvas(7.6)
     keys = [(what, level) for what in ("overconfidence", *ABSOLUTE) for level in shown]
     made = style.panels(figure, keys, len(shown), sharey=False)

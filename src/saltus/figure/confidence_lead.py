@@ -64,9 +64,7 @@ def draw(tables: Tables) -> Figure:
     """Return the figure: accuracy, confidence and the gap between them, by size."""
     shown = panels_of(tables)
     if not shown:
-        figure = style.canvas(3.4)
-        style.note(figure.add_subplot(), "no confidences were recorded")
-        return figure
+        return style.blank("no confidences were recorded")
     columns = style.columns_for(len(shown), 4)
     rows = -(-len(shown) // columns)
     figure = style.canvas(0.7 + 2.25 * rows)

@@ -31,9 +31,7 @@ def draw(tables: Tables) -> Figure:
     """Return the figure: a block of panels per level, before and after temperature."""
     shown, sizes = levels(tables), tables.sizes()
     if not shown:
-        figure = style.canvas(3.4)
-        style.note(figure.add_subplot(), "no confidences were recorded")
-        return figure
+        return style.blank("no confidences were recorded")
     columns = style.columns_for(len(sizes), 5)
     wide = 8.3 / columns
     height = min(wide, 2.6)

@@ -18,9 +18,7 @@ def draw(tables: Tables) -> Figure:
     """Return the figure: a panel per level; dashed, what a blind choice of answers risks."""
     shown = levels(tables)
     if not shown:
-        figure = style.canvas(3.4)
-        style.note(figure.add_subplot(), "no confidences were recorded")
-        return figure
+        return style.blank("no confidences were recorded")
     figure = style.canvas(4.0)
     made = style.panels(figure, shown, len(shown))
     palette = style.colours(tables)

@@ -53,9 +53,7 @@ def draw(tables: Tables) -> Figure:
     """Return the figure: a row per level, as trained and after temperature."""
     shown = levels(tables)
     if not shown:
-        figure = style.canvas(3.4)
-        style.note(figure.add_subplot(), "nothing was asked under a shift")
-        return figure
+        return style.blank("nothing was asked under a shift")
     figure = style.canvas(0.6 + 3.0 * len(shown))
     keys = [(level, tempered) for level in shown for tempered in BY_TEMPERATURE]
     made = style.panels(figure, keys, len(BY_TEMPERATURE), sharex=False, sharey=False)

@@ -197,10 +197,19 @@ def panels(
     return made
 
 
+NARROW = 1.25
+"""A ratio of ends below which an axis would have no tick to tell them apart."""
+
+
 def log_axis(axis: Axis, low: float, high: float, margin: float = 0.06, what: str = "") -> None:
-    """Make `axis` logarithmic over [low, high] with few, plainly written ticks (`20k`, `1M`)."""
+    """Make `axis` logarithmic over [low, high] with few, plainly written ticks (`20k`, `1M`).
+
+    A single value, or nearly so, stands amid two octaves.
+    """
     axes = axis.axes
-    decades = max(np.log10(high / low), 0.1)
+    if high < NARROW * low:
+        low, high = low / 2, high * 2
+    decades = np.log10(high / low)
     limits = (low * 10 ** (-margin * decades), high * 10 ** (margin * decades))
     if isinstance(axis, XAxis):
         axes.set_xscale("log")
@@ -254,6 +263,15 @@ def note(axes: Axes, text: str) -> None:
         0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=SOFT,
         style="italic", wrap=True,
     )  # fmt: skip
+
+
+def blank(why: str) -> Figure:
+    """Return a figure that has nothing to show, and says why."""
+    figure = canvas(3.4)
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    note(axes, why)
+    return figure
 
 
 def subtitle(axes: Axes, title: str, below: str) -> None:

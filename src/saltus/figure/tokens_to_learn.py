@@ -19,21 +19,20 @@ def learnt(tables: Tables, task: str, arm: str) -> pd.DataFrame:
 @style.themed
 def draw(tables: Tables) -> Figure:
     """Return the figure: a panel per task and arm, intervals, and arrows where none learnt."""
-    pairs = tables.tasks()
-    columns = style.columns_for(max(len(pairs), 1), 3)
-    rows = -(-max(len(pairs), 1) // columns)
-    figure = style.canvas(max(1.0 + 2.2 * rows, 3.4))
-    made = style.panels(figure, pairs or [("none", "plain")], columns)
-    horizons = tables.horizons()
+    pairs, horizons = tables.tasks(), tables.horizons()
+    if not pairs or len(horizons) < 2:
+        why = "one horizon was trained" if pairs else "no task was scored"
+        return style.blank(why)
+    columns = style.columns_for(len(pairs), 3)
+    figure = style.canvas(max(1.0 + 2.2 * -(-len(pairs) // columns), 3.4))
+    made = style.panels(figure, pairs, columns)
     counts = tables.runs["params_nonembedding"].dropna().astype(float)
     for index, ((task, arm), axes) in enumerate(made.items()):
-        if not pairs or len(horizons) < 2:
-            style.note(axes, "no task was scored" if not pairs else "one horizon was trained")
-            continue
         cell = learnt(tables, task, arm)
         _panel(axes, tables, cell)
         num = int((cell["status"] == "crossed").sum())
-        style.subtitle(axes, words.task(task, arm), f"learnt at {num} of {len(cell)} sizes")
+        told = f"learnt at {num} of {words.plural(len(cell), 'size')}"
+        style.subtitle(axes, words.task(task, arm), told)
         style.log_axis(axes.xaxis, float(counts.min()), float(counts.max()))
         style.horizon_axis(axes.yaxis, horizons)
         if index % columns == 0:

@@ -67,7 +67,8 @@ def summarise_chinchilla(
     if len(sizes) < MIN_SIZES:
         entry["status"] = "too few sizes"
         entry["reason"] = (
-            f"{len(sizes)} sizes; the interval of a law needs {MIN_SIZES}{left_out(dropped)}"
+            f"{len(sizes)} size{'s' * (len(sizes) != 1)}; the interval of a law needs {MIN_SIZES}"
+            f"{left_out(dropped)}"
         )
         return entry, None
     if len(runs) < needed:

@@ -79,7 +79,8 @@ def _with_reason(row: tuple[str, ...]) -> tuple[str, ...]:
 
 def _span(tables: Tables) -> str:
     counts = [words.count(tables.count(size)) for size in tables.sizes()]
-    return f"{counts[0]} to {counts[-1]} parameters without embedding" if counts else ""
+    ends = " to ".join(dict.fromkeys((counts[0], counts[-1]))) if counts else "no"
+    return f"{ends} parameters without embedding"
 
 
 def _picture(tables: Tables, directory: Path, name: str) -> Picture:
