@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from saltus.say import say
 
@@ -16,7 +19,7 @@ open(sys.argv[1], "w").write("done")
 """
 
 
-def test_a_pipe_that_is_closed_ends_nothing(tmp_path) -> None:
+def test_a_pipe_that_is_closed_ends_nothing(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     ended = subprocess.run(
@@ -26,7 +29,7 @@ def test_a_pipe_that_is_closed_ends_nothing(tmp_path) -> None:
     assert ended.returncode == 0 and (tmp_path / "end").read_text() == "done"
 
 
-def test_who_reads_hears_all(capsys) -> None:
+def test_who_reads_hears_all(capsys: pytest.CaptureFixture[str]) -> None:
     say("one", sys.stdout)
     say("two")
     assert capsys.readouterr() == ("one\n", "two\n")

@@ -66,6 +66,11 @@ def is_launched_by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def is_first_process() -> bool:
+    """Tell whether this process speaks for all of its launch; alone it does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def gpu_slot(device: "torch.device") -> Iterator["torch.device"]:
     """Yield a GPU that no other job of this machine holds; other devices pass through.

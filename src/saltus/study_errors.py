@@ -66,7 +66,8 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
     if problem["type"] == "too_short":
         return f"{key}: found {found}, expected at least {problem['ctx']['min_length']} entry"
     if problem["type"] == "string_pattern_mismatch":
-        return f"{key}: found {found}, expected a name of letters, digits and _ or ."
+        marks = "_ or ." if "." in problem["ctx"]["pattern"] else "_"
+        return f"{key}: found {found}, expected a name of letters, digits and {marks}"
     if problem["type"] in KINDS:
         return f"{key}: found {found}, expected {KINDS[problem['type']]}"
     message = problem["msg"][0].lower() + problem["msg"][1:]

@@ -355,11 +355,10 @@ def test_a_probe_asks_a_sum_in_one_order_only(task: str) -> None:
 @pytest.mark.parametrize("task", ["add_3", "sub_3", "chain_3", "mul_2x1"])
 def test_a_space_is_kept_small_and_handed_out_as_it_is(task: str) -> None:
     problems = enumerate_space(task, SHARE, SALT).problems
-    arrays = (problems.operands, problems.operators, problems.answers, problems.carries)
+    arrays = problems.arrays()
     assert sum(each.nbytes for each in arrays) <= sum(each.size for each in arrays) * 2
     taken = problems.take(np.arange(len(problems)))
-    for kept, given in zip(arrays, (taken.operands, taken.operators, taken.answers, taken.carries),
-                           strict=True):  # fmt: skip
+    for kept, given in zip(arrays, taken.arrays(), strict=True):
         assert given.dtype == np.int64 and np.array_equal(kept, given)
     left, right = taken.operands.T[:2]
     if task != "chain_3":

@@ -317,7 +317,7 @@ def test_a_parameter_on_its_bound_has_words_and_no_interval(tables: Tables) -> N
     told = "E cannot be told from 0 (certificate: boundary)"
     assert told in law_fit.caption(cut) and told in compute_envelope.caption(cut)
     assert "that of a pure power" in compute_envelope.caption(cut)
-    assert compute_envelope.bounded(cut.laws["chinchilla"]) == ""
+    assert words.bounded(cut.laws["chinchilla"]) == ""
     flat = {"certificate": {"status": "boundary", "bounds_hit": ["beta"]}}
     cannot = altered(tables, chinchilla=flat)
     assert "cannot be told, since its β rests on a bound" in compute_envelope.caption(cannot)

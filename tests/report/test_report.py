@@ -17,7 +17,7 @@ from saltus.figure.tables import Tables
 from saltus.report.answers import by_seed, headline
 from saltus.report.confidence import confidence_grids
 from saltus.report.render import raised, render
-from saltus.report.sections import grids
+from saltus.report.sections import grids, laws
 
 
 class Page(HTMLParser):
@@ -276,3 +276,12 @@ def test_exponents_are_raised_and_everything_else_is_escaped() -> None:
     assert raised("A·N^−α, C^a & N^-0.95. <b>") == (
         "A·N<sup>−α</sup>, C<sup>a</sup> &amp; N<sup>-0.95</sup>. &lt;b&gt;"
     )
+
+
+def test_a_law_on_its_bound_has_no_best_size_in_answer_and_table(tables: Tables) -> None:
+    certificate = {"status": "boundary", "bounds_hit": ["beta"]}
+    law = {**tables.laws["chinchilla"], "certificate": certificate}
+    flat = replace(tables, laws={**tables.laws, "chinchilla": law})
+    told = "cannot be told: the law's β rests on a bound"
+    assert f"The best size for a budget {told}." in headline(flat)[0].details
+    assert ("chinchilla", "allocation a", words.ABSENT, told) in laws(flat).rows

@@ -91,20 +91,20 @@ def test_snapshots_are_seconds_apart_and_take_a_small_share(clock: Clock) -> Non
     assert not rhythm.is_due()
     clock.now += 0.2
     assert rhythm.is_due()
-    clock.now += 0.01  # what the snapshot took
-    rhythm.saved(clock.now - 0.01)
+    with rhythm.saving():
+        clock.now += 0.01
     clock.now += 4.9
     assert not rhythm.is_due()
     clock.now += 0.2
     assert rhythm.is_due()
-    clock.now += 2.0
-    rhythm.saved(clock.now - 2.0)
+    with rhythm.saving():
+        clock.now += 2.0
     clock.now += 99.0
     assert not rhythm.is_due(), "two seconds in a hundred"
     clock.now += 2.0
     assert rhythm.is_due()
-    clock.now += 60.0
-    rhythm.saved(clock.now - 60.0)
+    with rhythm.saving():
+        clock.now += 60.0
     clock.now += 601.0
     assert rhythm.is_due(), "ten minutes at most"
 

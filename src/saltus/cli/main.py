@@ -6,7 +6,7 @@ from importlib import import_module
 
 from saltus import __version__
 from saltus.cli.parser import Parser
-from saltus.device import is_launched_by_torchrun
+from saltus.device import is_first_process, is_launched_by_torchrun
 from saltus.errors import ProcessError, SaltusError, Stopped, nearest
 from saltus.say import say
 
@@ -51,13 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
         module.add_arguments(parser)
         return int(module.run(parser.read(rest)) or 0)
     except Stopped as stopped:
-        if os.environ.get("RANK", "0") == "0":
+        if is_first_process():
             say(f"saltus {command}: {stopped}; saved, call again to go on")
         # torchrun takes any other code for a failure, ends the other processes and makes it a 1.
         return 0 if is_launched_by_torchrun() else stopped.code
     except SaltusError as error:
         # Under torchrun one of all processes says it, unless it alone may know.
-        if os.environ.get("RANK", "0") == "0" or isinstance(error, ProcessError):
+        if is_first_process() or isinstance(error, ProcessError):
             print(f"saltus {command}: {_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from saltus.cli.options import RESULTS, add_device, add_study, results_of, study
 from saltus.cli.parser import number
 from saltus.cli.progress import live_line
 from saltus.code import code_hash
-from saltus.device import resolve_device
+from saltus.device import is_first_process, resolve_device
 from saltus.errors import SaltusError, nearest
 from saltus.files import read_json
 from saltus.preflight import check_machine
@@ -63,11 +62,10 @@ def run(options: argparse.Namespace) -> None:
     code = code_hash("saltus.train.job")
     stop = Stop(time.monotonic() + options.time_limit)
     watch = live_line(options.tensorboard)
-    says = os.environ.get("RANK", "0") == "0"  # under torchrun, one of all processes
     with training_device(resolve_device(options.device or study.training.device)) as device:
         for spec in chosen:
             out = root / "train" / spec.size / f"block{spec.block}"
             states = RESULTS / ".state"
             run_job(spec, root / "shards", out, states, device, code, stop, watch)
-            if says:
+            if is_first_process():
                 say(str(out), sys.stdout)

@@ -47,13 +47,14 @@ class Problems:
 
     def take(self, index: Ints) -> "Problems":
         """Return the problems at `index`, in that order, as 64-bit integers."""
-        return Problems(*(each[index].astype(np.int64) for each in self._arrays()))
+        return Problems(*(each[index].astype(np.int64) for each in self.arrays()))
 
     def compact(self) -> "Problems":
         """Return the same in the smallest integers that hold them: a fifth of the memory."""
-        return Problems(*map(_smallest, self._arrays()))
+        return Problems(*map(_smallest, self.arrays()))
 
-    def _arrays(self) -> tuple[Ints, Ints, Ints, Ints]:
+    def arrays(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """Return all that is known of the problems, field by field."""
         return self.operands, self.operators, self.answers, self.carries
 
 
@@ -173,7 +174,7 @@ def _chains(steps: int) -> Problems:
 
 @dataclass(frozen=True)
 class Space:
-    """An enumerated task: all its problems, compact, and which are held out, (n,)."""
+    """An enumerated task: all its problems, and which are held out, (n,)."""
 
     problems: Problems
     held_out: Ints
@@ -185,18 +186,22 @@ class Space:
 
 @lru_cache(maxsize=16)
 def enumerate_space(task: str, share: float, salt: str) -> Space:
-    """Return the whole space of `task` with a `share` of it held out.
+    """Return the whole space of `task`, kept compact, with a `share` of it held out.
 
     One-digit sums and differences (55 pairs) serve training only: nothing of them is held out.
     Raises `ValueError` for four-digit tasks, which are too large to enumerate.
     """
+    space = _listed(task, share, salt)
+    return Space(space.problems.compact(), space.held_out)
+
+
+def _listed(task: str, share: float, salt: str) -> Space:
     kind, number = parse_task(task)
     if kind == "chain":
         problems = _chains(number)
         keys = np.concatenate([problems.operands, problems.operators], 1)
         strata = problems.carries * 100 + problems.answers % 10
-        held_out = _lowest_of_each_stratum(_hash_rank(salt, keys), strata, share)
-        return Space(problems.compact(), held_out)
+        return Space(problems, _lowest_of_each_stratum(_hash_rank(salt, keys), strata, share))
     if kind == "mul":
         left, right = (grid.ravel() for grid in np.mgrid[10:100, 1:10])
         carries = left % 10 * right // 10
@@ -207,17 +212,15 @@ def enumerate_space(task: str, share: float, salt: str) -> Space:
             carries,
         )
         rank = _hash_rank(salt, np.stack([right, left], 1))
-        held_out = _lowest_of_each_stratum(rank, problems.answers % 10, share)
-        return Space(problems.compact(), held_out)
+        return Space(problems, _lowest_of_each_stratum(rank, problems.answers % 10, share))
     if number > ENUMERATED_DIGITS:
         raise ValueError(f"{task} is too large to enumerate")
     low, high = operand_range(number)
     left, right = (grid.ravel() for grid in np.mgrid[low:high, low:high])
     problems = _pair_problems(kind, number, left, right)
     if number == 1:
-        return Space(problems.compact(), np.zeros(len(left), dtype=bool))
-    held_out = _held_out_pairs(number, share, salt)[left - low, right - low]
-    return Space(problems.compact(), held_out)
+        return Space(problems, np.zeros(len(left), dtype=bool))
+    return Space(problems, _held_out_pairs(number, share, salt)[left - low, right - low])
 
 
 class Sampler:
@@ -253,12 +256,8 @@ class Sampler:
             part = self._accepted(generator, max(1024, 4 * missing))
             parts.append(part.take(np.arange(min(missing, len(part)))))
             missing -= len(parts[-1])
-        return Problems(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("operands", "operators", "answers", "carries")
-            )
-        )
+        fields = zip(*(part.arrays() for part in parts), strict=True)
+        return Problems(*map(np.concatenate, fields))
 
     def _candidates(self, generator: np.random.Generator, count: int) -> Problems:
         low, high = operand_range(self.number)

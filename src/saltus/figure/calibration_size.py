@@ -150,6 +150,11 @@ def ends(tables: Tables, level: str, tempered: bool = False) -> list[dict[str, A
     return found
 
 
+def told_gap(row: dict[str, Any]) -> str:
+    """Return the over-confidence of a row of `ends` with its interval."""
+    return words.with_interval(row["overconfidence"], [row["low"], row["high"]])
+
+
 def doubted(found: list[dict[str, Any]]) -> str:
     """Return what the intervals of `ends` are for."""
     few = any(row["num_seeds"] < 2 for row in found)
@@ -171,8 +176,7 @@ def caption(tables: Tables) -> str:
     ]
     for level in shown:
         told = [
-            f"{words.with_interval(row['overconfidence'], [row['low'], row['high']])} at "
-            f"{row['size']} (ECE {row['ece']:.3f}, floor {row['floor_ece']:.3f})"
+            f"{told_gap(row)} at {row['size']} (ECE {row['ece']:.3f}, floor {row['floor_ece']:.3f})"
             for row in ends(tables, level)
         ]
         parts.append(f"{LEVELS[level].capitalize()}: over-confidence {words.listed(told)}.")

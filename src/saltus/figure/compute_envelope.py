@@ -35,12 +35,6 @@ def cost_of(law: Mapping[str, Any]) -> Cost | None:
     return None if found is None else Cost(**found)
 
 
-def bounded(law: Mapping[str, Any]) -> str:
-    """Return which exponents of a law rest on a bound: with one of them it has no best size."""
-    signs = {"alpha": "α", "beta": "β"}
-    return words.listed([sign for name, sign in signs.items() if words.on_bound(law, name)])
-
-
 @style.themed
 def draw(tables: Tables) -> Figure:
     """Return the figure: loss against compute, and parameters on the envelope against compute."""
@@ -130,22 +124,22 @@ def _sizes(axes: Axes, tables: Tables, runs: pd.DataFrame, points: pd.DataFrame)
 
 def _best(axes: Axes, runs: pd.DataFrame, law: Mapping[str, Any]) -> str:
     """Draw the law's best size with the interval of its slope; return the line that tells it."""
-    allocation, cost = law.get("allocation") or {}, cost_of(law)
-    if bound := bounded(law):
-        return f"cannot be told: the law's {bound} rests on a bound"
+    cost = cost_of(law)
+    if words.bounded(law):
+        return words.allocation(law)
     if cost is None:
         return "no cost of compute in laws.json"
     flops = np.geomspace(runs["flops_exact"].min(), runs["flops_exact"].max(), 60)
     best = compute_optimal(law["parameters"], flops, cost)[0]
     axes.plot(flops, best, color=style.INK, linewidth=1.3, zorder=3, gid="best")
-    bounds = allocation.get("interval")
+    bounds = law["allocation"].get("interval")
     if isinstance(bounds, (list, tuple)) and np.isfinite([words.finite(b) for b in bounds]).all():
         middle = float(np.sqrt(flops[0] * flops[-1]))
         pivot = float(compute_optimal(law["parameters"], middle, cost)[0])
         ends = [pivot * (flops / middle) ** float(bound) for bound in bounds]
         axes.fill_between(flops, np.minimum(*ends), np.maximum(*ends), color=style.SOFT,
                           alpha=0.2, linewidth=0, zorder=1, gid="slope")  # fmt: skip
-    told = f"$N^*\\,∝\\,C^a$, a = {words.with_interval(allocation.get('a'), bounds)}"
+    told = f"$N^*\\,∝\\,C^a$, a = {words.allocation(law)}"
     ratio = misfit(law)
     if np.isfinite(ratio):
         told += f"\nthe law's residuals are {ratio:.1f} times the seeds' spread"
@@ -179,10 +173,8 @@ def caption(tables: Tables) -> str:
             "neither envelope nor law, by the study's own rule."
         )
     if law:
-        allocation = law.get("allocation") or {}
-        told = words.with_interval(allocation.get("a"), allocation.get("interval"))
-        best = f"grows as C^a with a = {told}; C = {cost_of(law) or 'unknown'}"
-        if bound := bounded(law):
+        best = f"grows as C^a with a = {words.allocation(law)}; C = {cost_of(law) or 'unknown'}"
+        if bound := words.bounded(law):
             best = f"cannot be told, since its {bound} rests on a bound"
         parts.append(f"Right: the sizes on the envelope. The best size by the law {best}.")
     return " ".join(parts)

@@ -99,6 +99,20 @@ def on_bound(law: Mapping[str, Any], name: str) -> bool:
     return name in ((law.get("certificate") or {}).get("bounds_hit") or ())
 
 
+def bounded(law: Mapping[str, Any]) -> str:
+    """Return which exponents of a law rest on a bound: with one of them it has no best size."""
+    signs = {"alpha": "α", "beta": "β"}
+    return listed([sign for name, sign in signs.items() if on_bound(law, name)])
+
+
+def allocation(law: Mapping[str, Any]) -> str:
+    """Return the exponent of the best size for a budget with its interval, or why it has none."""
+    if bound := bounded(law):
+        return f"cannot be told: the law's {bound} rests on a bound"
+    found = law.get("allocation") or {}
+    return with_interval(found.get("a"), found.get("interval"))
+
+
 def parameter(law: Mapping[str, Any], name: str) -> str:
     """Return a law's parameter with its interval, or that it rests on a bound and has none."""
     value = law["parameters"].get(name)

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from saltus.figure import words
-from saltus.figure.calibration_size import doubt, doubted, ends
-from saltus.figure.compute_envelope import bounded
+from saltus.figure.calibration_size import doubt, doubted, ends, told_gap
 from saltus.figure.confidence_lead import lag_at
 from saltus.figure.confidence_lead import told as lag_told
 from saltus.figure.law_fit import (
@@ -106,10 +105,9 @@ def law(tables: Tables) -> Answer:
 
 
 def _best_size(fitted: Mapping[str, Any]) -> str:
-    allocation = fitted.get("allocation") or {}
-    if bound := bounded(fitted):
-        return f"The best size for a budget cannot be told: the law's {bound} rests on a bound."
-    told = words.with_interval(allocation.get("a"), allocation.get("interval"))
+    told = words.allocation(fitted)
+    if words.bounded(fitted):
+        return f"The best size for a budget {told}."
     return f"The best size for a compute budget C grows as C^a, a = {told}."
 
 
@@ -194,8 +192,8 @@ def confidence(tables: Tables) -> Answer:
             continue
         last = found[-1]["size"]
         told = [
-            f"{words.with_interval(row['overconfidence'], [row['low'], row['high']])} at "
-            f"{row['size']} (ECE {row['ece']:.3f} against a floor of {row['floor_ece']:.3f})"
+            f"{told_gap(row)} at {row['size']} (ECE {row['ece']:.3f} against a floor of "
+            f"{row['floor_ece']:.3f})"
             for row in found
         ]
         details.append(
@@ -203,9 +201,7 @@ def confidence(tables: Tables) -> Answer:
             f"{doubted(found)}."
         )
         if (tempered := ends(tables, level, tempered=True)) and tempered[-1]["size"] == last:
-            gap = words.with_interval(
-                tempered[-1]["overconfidence"], [tempered[-1]["low"], tempered[-1]["high"]]
-            )
+            gap = told_gap(tempered[-1])
             details[-1] += f" With a fitted temperature it is {gap} at {last}."
         details += [*_along_scale(tables, level), *_under_shift(tables, level)]
         changes[f"{name}s"] = _sign(found[-1]["low"], found[-1]["high"])

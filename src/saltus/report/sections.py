@@ -73,8 +73,8 @@ def laws(tables: Tables) -> Grid:
             rows.append((name, key, words.plain(value, 4), words.parameter(law, key)))
         allocation = law.get("allocation")
         if isinstance(allocation, Mapping):
-            told = words.with_interval(allocation.get("a"), allocation.get("interval"))
-            rows.append((name, "allocation a", words.plain(allocation.get("a"), 4), told))
+            value = words.ABSENT if words.bounded(law) else words.plain(allocation.get("a"), 4)
+            rows.append((name, "allocation a", value, words.allocation(law)))
             if "cost" in allocation:
                 rows.append((name, "cost of compute C", str(Cost(**allocation["cost"])), ""))
         for part in ("residuals", "certificate"):

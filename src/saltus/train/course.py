@@ -41,8 +41,9 @@ class Course:
     """What became of a branch since `start`."""
 
     def __init__(self, start: Snapshot, branch: Branch, batches: Batches) -> None:
-        self._start, self._branch, self._batches = start, branch, batches
-        self._began = time.monotonic()
+        self._branch, self._batches = branch, batches
+        self._is_arithmetic = torch.tensor([name == ARITHMETIC for name in batches.names])
+        self._began = time.monotonic() - start.seconds
         self._points: list[Point] = []
         self._rows = [start.curve]
 
@@ -62,15 +63,12 @@ class Course:
         self._points.clear()
         if held.parameters.is_cuda:
             torch.cuda.synchronize(held.parameters.device)
-        seconds = self._start.seconds + time.monotonic() - self._began
-        return Snapshot(step, held, torch.cat(self._rows), seconds)
+        return Snapshot(step, held, torch.cat(self._rows), time.monotonic() - self._began)
 
     def _row(self, point: Point) -> Tensor:
         """Return a row (1, 1 + 4R) of the curve; see `Snapshot`. Sources without rows are NaN."""
-        names = self._batches.names
-        is_arithmetic = torch.tensor([name == ARITHMETIC for name in names])
         losses = point.row_losses.cpu()
-        chosen = is_arithmetic[torch.from_numpy(self._batches.sources(point.step - 1))]
+        chosen = self._is_arithmetic[torch.from_numpy(self._batches.sources(point.step - 1))]
         by_source = [(losses * of).sum(1) / of.sum() for of in (~chosen, chosen)]
         columns = [losses.mean(1), *by_source, point.alive.cpu().float()]
         row = torch.stack(columns, 1).float().flatten()

@@ -8,7 +8,6 @@ snapshot, and train their share of every batch. Snapshots are whole and the same
 process's, so a job may go on with another number of processes, or alone.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -190,7 +189,7 @@ class ShardedTrainer(Trainer):
         self._announce(order)
         self._followers_wait = False
         self._receive(order, snapshot.optimizer)
-        course, rhythm = Course(snapshot, branch, self.batches), self.rhythm
+        course = Course(snapshot, branch, self.batches)
         stopped: Stopped | None = None
         alive = order.alive
         if self.watcher is not None:
@@ -205,7 +204,7 @@ class ShardedTrainer(Trainer):
             stopped = self.stop.asked()
             if stopped:
                 return STOP
-            return SAVE if rhythm.is_due() else GO
+            return SAVE if self.rhythm.is_due() else GO
 
         for step, row_losses, alive, word in self._steps(order, decide):
             course.note(step, row_losses[None], torch.tensor([alive]))
@@ -213,9 +212,8 @@ class ShardedTrainer(Trainer):
                 stopped = stopped or elsewhere()
                 say(f"saltus: {stopped}; saving")
             if word != GO:
-                began = time.monotonic()
-                save(standing(step))
-                rhythm.saved(began)
+                with self.rhythm.saving():
+                    save(standing(step))
             if self.watcher is not None:
                 self.watcher.step(step, branch, row_losses.mean())
             if stopped:
@@ -236,8 +234,8 @@ class ShardedTrainer(Trainer):
     ) -> Iterator[tuple[int, Tensor, bool, int]]:
         """Train; after each step yield its number, all rows' losses (B,), alive, and the word.
 
-        The losses of all rows and the words travel in one sum, so that all processes
-        decide the same. A replica whose loss or gradient is not finite is frozen for good.
+        The losses of all rows and the words travel in one sum, so that all processes decide the
+        same. A replica whose loss or gradient is not finite is frozen for good.
         """
         spec, alive = self.spec, order.alive
         share = spec.rows // self.processes

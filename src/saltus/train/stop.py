@@ -80,8 +80,11 @@ class Rhythm:
         """Tell whether it is time."""
         return time.monotonic() > self._due
 
-    def saved(self, began: float) -> None:
-        """Hear that a snapshot, begun at this time of `time.monotonic`, is written."""
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Time the snapshot that is written within this: the next is due the later, the longer."""
+        began = time.monotonic()
+        yield
         now = time.monotonic()
         gap = (now - began) / SNAPSHOT_SHARE
         self._due = now + min(max(LEAST_SECONDS, gap), MOST_SECONDS)

@@ -5,7 +5,6 @@ Legend: R replica, B row, T token, P parameters.
 
 import gc
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -34,8 +33,6 @@ from saltus.train.stop import Rhythm, Stop
 
 STEPS_BEFORE_RECORDING = 3
 """So many steps of a branch run as they stand: libraries make their plans in the first ones."""
-
-
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 """What PyTorch on a CPU, CUDA outside of PyTorch's own memory, and cuBLAS say."""
 
@@ -116,7 +113,7 @@ class Trainer:
         """
         spec, held = self.spec, snapshot.optimizer
         peak_rates = torch.tensor([r.rate for r in spec.replicas], device=self.device)
-        first, rhythm = snapshot.step, self.rhythm
+        first = snapshot.step
         course = Course(snapshot, branch, self.batches)
         if self._graphed is not None and self._graphed[0] is not held:
             self._graphed = None
@@ -158,10 +155,9 @@ class Trainer:
                 stopped = self.stop.asked()
                 if stopped:
                     say(f"saltus: {stopped}; saving")
-                if stopped or rhythm.is_due():
-                    began = time.monotonic()
-                    save(course.at(step + 1, held))
-                    rhythm.saved(began)
+                if stopped or self.rhythm.is_due():
+                    with self.rhythm.saving():
+                        save(course.at(step + 1, held))
                 if self.watcher is not None:
                     self.watcher.step(step + 1, branch, row_losses.mean(1))
                 if stopped:
